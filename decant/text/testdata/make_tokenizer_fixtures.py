@@ -91,9 +91,9 @@ CASES = {
     "vertical tab and form feed": "a\x0bb\x0cc",
     "no-break and typographic spaces": "a\u00a0b\u2002c\u2003d\u2009e\u202ff\u3000g",
     "line and paragraph separators": "a\u2028b\u2029c\u0085d",
-    # Two and more of them in a row are left out: SentencePiece, whose escape for a space this is,
-    # takes them for the piece of so many spaces, and llama.cpp for single ones.
-    "the escape for a space, literally": "a\u2581b \u2581c",
+    # Never beside a space or itself: SentencePiece, whose escape for a space this is, takes such a
+    # pair for the piece of two spaces, and llama.cpp for two single ones.
+    "the escape for a space, literally": "a\u2581b,\u2581c",
     # Code.
     "C++": CPP,
     "Python with tabs": PYTHON_TABS,
