@@ -1,0 +1,49 @@
+#include "decant/core/buffer_pool.h"
+
+#include <algorithm>
+#include <atomic>
+#include <bit>
+#include <cstring>
+
+#include "decant/core/error.h"
+
+namespace decant {
+
+Buffer BufferPool::acquire(DType dtype, const Shape& shape, Usage usage) {
+  const size_t bytes = bytes_of(dtype, shape.elements());
+  require(bytes <= SIZE_MAX / 2, "BufferPool::acquire: {} bytes are too many", bytes);
+  const size_t rounded = std::bit_ceil(std::max<size_t>(bytes, 256));
+
+  const std::lock_guard lock(mutex_);
+  for (const std::shared_ptr<Storage>& storage : storages_) {
+    // The pool's own reference is the only one, and copies are only made from other references.
+    if (storage->bytes() != rounded || storage.use_count() != 1) continue;
+    std::atomic_thread_fence(std::memory_order_acquire);
+    storage->usage = usage;
+    Buffer reused(storage, 0, dtype, shape);
+    static constexpr std::byte kZeros[4096]{};
+    for (size_t at = 0; at < bytes; at += sizeof kZeros) {
+      const size_t n = std::min(bytes - at, sizeof kZeros);
+      device_.write(reused.slice(at, DType::kU8, {n}), {kZeros, n});
+    }
+    return reused;
+  }
+  std::shared_ptr<Storage> storage = device_.backend().allocate(rounded);
+  storage->usage = usage;
+  storages_.push_back(storage);
+  return Buffer(std::move(storage), 0, dtype, shape);
+}
+
+size_t BufferPool::held_bytes() const {
+  const std::lock_guard lock(mutex_);
+  size_t total = 0;
+  for (const auto& storage : storages_) total += storage->bytes();
+  return total;
+}
+
+void BufferPool::trim() {
+  const std::lock_guard lock(mutex_);
+  std::erase_if(storages_, [](const auto& storage) { return storage.use_count() == 1; });
+}
+
+}  // namespace decant
