@@ -1,5 +1,5 @@
-// Comparators that cannot be fooled: NaN and Inf fail first, and errors count row by row, so that one
-// bad row in 4,096 fails.
+// Comparators that cannot be fooled: NaN and Inf fail first, and errors count row by row, so that
+// one bad row in 4,096 fails.
 #ifndef DECANT_TESTING_COMPARE_H_
 #define DECANT_TESTING_COMPARE_H_
 

@@ -4,7 +4,8 @@
 
 namespace decant::testing {
 
-Guarded::Guarded(const Device& device, DType dtype, const Shape& shape, Usage usage) : device_(device) {
+Guarded::Guarded(const Device& device, DType dtype, const Shape& shape, Usage usage)
+    : device_(device) {
   const size_t bytes = bytes_of(dtype, shape.elements());
   whole_ = device.buffer(DType::kU8, {kGuardBytes + bytes + kGuardBytes}, usage);
   view_ = whole_.slice(kGuardBytes, dtype, shape);
@@ -24,7 +25,8 @@ void Guarded::poison() {
     const bool inside = i >= kGuardBytes && i < kGuardBytes + view_.byte_len();
     if (!inside && all[i] != std::byte{0xFF})
       return ::testing::AssertionFailure()
-             << "guard byte " << static_cast<std::ptrdiff_t>(i) - static_cast<std::ptrdiff_t>(kGuardBytes)
+             << "guard byte "
+             << static_cast<std::ptrdiff_t>(i) - static_cast<std::ptrdiff_t>(kGuardBytes)
              << " (counted from the view's first) was written";
   }
   return ::testing::AssertionSuccess();

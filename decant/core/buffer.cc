@@ -24,7 +24,8 @@ std::string Shape::to_string() const {
   return text + "]";
 }
 
-Buffer::Buffer(std::shared_ptr<Storage> storage, size_t byte_offset, DType dtype, const Shape& shape)
+Buffer::Buffer(std::shared_ptr<Storage> storage, size_t byte_offset, DType dtype,
+               const Shape& shape)
     : storage_(std::move(storage)),
       byte_offset_(byte_offset),
       byte_len_(bytes_of(dtype, shape.elements())),
@@ -37,8 +38,9 @@ Buffer::Buffer(std::shared_ptr<Storage> storage, size_t byte_offset, DType dtype
           "Buffer: last extent of {} must be a multiple of {}'s {} elements", shape.to_string(),
           to_string(dtype), info(dtype).block_elems);
   const size_t alignment = is_quantized(dtype) ? 2 : info(dtype).block_bytes;
-  require(byte_offset % alignment == 0, "Buffer: byte offset must be a multiple of {} for {}, got {}",
-          alignment, to_string(dtype), byte_offset);
+  require(byte_offset % alignment == 0,
+          "Buffer: byte offset must be a multiple of {} for {}, got {}", alignment,
+          to_string(dtype), byte_offset);
   require(byte_offset <= storage_->bytes() && byte_len_ <= storage_->bytes() - byte_offset,
           "Buffer: {} {} at byte {} needs {} bytes, the storage has {}", to_string(dtype),
           shape.to_string(), byte_offset, byte_len_, storage_->bytes());

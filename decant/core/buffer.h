@@ -44,7 +44,8 @@ enum class Usage {
 // One allocation. Backends derive from it.
 class Storage {
  public:
-  Storage(std::byte* host, size_t bytes, const void* device) : host_(host), bytes_(bytes), device_(device) {}
+  Storage(std::byte* host, size_t bytes, const void* device)
+      : host_(host), bytes_(bytes), device_(device) {}
   virtual ~Storage() = default;
   Storage(const Storage&) = delete;
   Storage& operator=(const Storage&) = delete;
@@ -79,21 +80,26 @@ class Buffer {
   const void* device() const { return storage_ ? storage_->device() : nullptr; }
 
   // First byte of the view for the host, or null.
-  std::byte* host() const { return storage_ && storage_->host() ? storage_->host() + byte_offset_ : nullptr; }
+  std::byte* host() const {
+    return storage_ && storage_->host() ? storage_->host() + byte_offset_ : nullptr;
+  }
 
-  // The view as T for the host (block formats: one T a block). Throws InvalidArgument if T's size is not the element's or the host
-  // cannot address the memory. Only valid between commits.
+  // The view as T for the host (block formats: one T a block). Throws InvalidArgument if T's size
+  // is not the element's or the host cannot address the memory. Only valid between commits.
   template <typename T>
   std::span<T> span() const {
     static_assert(std::is_trivially_copyable_v<T>);
     check_host_access(sizeof(T));
-    return {reinterpret_cast<T*>(host()), static_cast<size_t>(elements_ / info(dtype_).block_elems)};
+    return {reinterpret_cast<T*>(host()),
+            static_cast<size_t>(elements_ / info(dtype_).block_elems)};
   }
 
   // A view of a part of this view: byte_offset counts from this view's first byte, and the part
   // must end inside this view, however large the storage is.
   Buffer slice(size_t byte_offset, DType dtype, const Shape& shape) const;
-  Buffer slice(size_t byte_offset, const Shape& shape) const { return slice(byte_offset, dtype_, shape); }
+  Buffer slice(size_t byte_offset, const Shape& shape) const {
+    return slice(byte_offset, dtype_, shape);
+  }
   // Rows [first, first + count) of the outermost axis.
   Buffer rows(uint64_t first, uint64_t count) const;
   // The same bytes in another shape of as many elements.

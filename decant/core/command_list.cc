@@ -54,7 +54,8 @@ bool RangeTracker::touch(std::span<const RecordedArg> args) {
     const Storage* storage = arg.buffer.storage().get();
     const size_t begin = arg.buffer.byte_offset(), end = begin + arg.buffer.byte_len();
     for (const Range& r : ranges_)
-      barrier |= r.storage == storage && (r.written || arg.writes()) && r.begin < end && begin < r.end;
+      barrier |=
+          r.storage == storage && (r.written || arg.writes()) && r.begin < end && begin < r.end;
     if (barrier) break;
   }
   if (barrier) ranges_.clear();

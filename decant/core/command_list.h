@@ -29,8 +29,8 @@ struct RecordedArg {
 };
 
 struct Launch {
-  Dim3 grid;                  // groups
-  Dim3 group;                 // threads of a group (GPU backends; the CPU calls a function per group)
+  Dim3 grid{};   // groups
+  Dim3 group{};  // threads of a group (GPU backends; the CPU calls a function per group)
   uint32_t shared_bytes = 0;  // scratch per group
 };
 
@@ -62,7 +62,8 @@ struct CommandList {
 // A dispatch with its list, for fusion rules.
 class DispatchView {
  public:
-  DispatchView(const CommandList& list, const Dispatch& dispatch) : list_(&list), dispatch_(&dispatch) {}
+  DispatchView(const CommandList& list, const Dispatch& dispatch)
+      : list_(&list), dispatch_(&dispatch) {}
   const Dispatch& operator*() const { return *dispatch_; }
   const Dispatch* operator->() const { return dispatch_; }
   std::span<const RecordedArg> args() const { return list_->args_of(*dispatch_); }

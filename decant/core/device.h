@@ -23,8 +23,9 @@ std::string_view to_string(BackendKind kind);  // "cpu", "cuda", "metal"
 
 struct DeviceInfo {
   BackendKind backend = BackendKind::kCpu;
-  std::string name;          // as its vendor calls it
-  std::string capability;    // "avx3_dl", "sm_90", "apple9": the best instruction set that will be used
+  std::string name;  // as its vendor calls it
+  std::string
+      capability;  // "avx3_dl", "sm_90", "apple9": the best instruction set that will be used
   uint64_t memory_bytes = 0;
   uint32_t compute_units = 0;  // threads, SMs, GPU cores
 };

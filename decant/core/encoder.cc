@@ -21,7 +21,8 @@ void CommandEncoder::dispatch(Kernel kernel, std::initializer_list<KernelArg> ar
   dispatch(kernel, std::span(args.begin(), args.size()), launch);
 }
 
-void CommandEncoder::dispatch(Kernel kernel, std::span<const KernelArg> args, const Launch& launch) {
+void CommandEncoder::dispatch(Kernel kernel, std::span<const KernelArg> args,
+                              const Launch& launch) {
   require(kernel != nullptr, "CommandEncoder::dispatch: kernel is null");
   require(!committed_, "{}: the encoder was committed; call wait() before recording again",
           kernel->name);

@@ -22,7 +22,9 @@ struct KernelArg {
   Access access = Access::kRead;
 };
 
-inline KernelArg reads(const Buffer& buffer) { return {.buffer = &buffer, .access = Access::kRead}; }
+inline KernelArg reads(const Buffer& buffer) {
+  return {.buffer = &buffer, .access = Access::kRead};
+}
 // The kernel writes every byte of the range.
 inline KernelArg writes(const Buffer& buffer) {
   return {.buffer = &buffer, .access = Access::kWrite};

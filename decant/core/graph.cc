@@ -76,8 +76,8 @@ CommandList fuse(const Device& device, CommandList list, GraphNotes& notes) {
         if (b == list.dispatches.size() || !may_fuse(list, a, b, *rule)) continue;
 
         CommandEncoder scratch(device);
-        if (!rule->fuse(DispatchView(list, list.dispatches[a]), DispatchView(list, list.dispatches[b]),
-                        scratch))
+        if (!rule->fuse(DispatchView(list, list.dispatches[a]),
+                        DispatchView(list, list.dispatches[b]), scratch))
           continue;
         require(scratch.commands().dispatches.size() == 1,
                 "fusion rule '{}' must record one dispatch, got {}", rule->name,
@@ -153,7 +153,8 @@ Graph Graph::capture(const Device& device, const std::function<void(CommandEncod
   Graph graph(device);
   graph.dispatches_ = list.dispatches.size();
   graph.barriers_ = list.barriers();
-  std::string text = fmt::format("captured: {} dispatches, {} barriers\n", captured, captured_barriers);
+  std::string text =
+      fmt::format("captured: {} dispatches, {} barriers\n", captured, captured_barriers);
   text += fmt::format("fused: {} pairs\n", notes.fused.size());
   for (const std::string& pair : notes.fused) text += "  " + pair + "\n";
   text += fmt::format("moved: {} dispatches\n", notes.moved);

@@ -21,7 +21,8 @@ struct GraphOptions {
 // Bytes arguments keep the value they had when captured.
 //
 // What optimising never does: move or fuse anything across an SDPA dispatch, reorder two dispatches
-// that touch a common byte of which one writes, or skip writing a buffer that is not Usage::kScratch.
+// that touch a common byte of which one writes, or skip writing a buffer that is not
+// Usage::kScratch.
 class Graph {
  public:
   // Runs `record` with an encoder whose dispatches are kept instead of run.

@@ -45,7 +45,8 @@ std::string_view to_string(OpKind kind) {
 void KernelRegistry::add(KernelDef def) {
   require(!def.name.empty(), "KernelRegistry::add: name must not be empty");
   const std::lock_guard lock(mutex_);
-  require(!kernels_.contains(def.name), "KernelRegistry::add: '{}' is registered already", def.name);
+  require(!kernels_.contains(def.name), "KernelRegistry::add: '{}' is registered already",
+          def.name);
   auto owned = std::make_unique<KernelDef>(std::move(def));
   std::string name = owned->name;
   kernels_.emplace(std::move(name), std::move(owned));
@@ -67,8 +68,8 @@ Kernel KernelRegistry::resolve(std::string_view name) const {
   std::string hint;
   for (size_t i = 0; i < std::min<size_t>(near.size(), 3); ++i)
     hint += fmt::format("{}'{}'", i ? ", " : "; closest: ", near[i].second);
-  fail(ErrorKind::kKernelNotFound, "kernel '{}' is not registered ({} are{})", name, kernels_.size(),
-       hint);
+  fail(ErrorKind::kKernelNotFound, "kernel '{}' is not registered ({} are{})", name,
+       kernels_.size(), hint);
 }
 
 std::vector<std::string> KernelRegistry::names() const {

@@ -1,4 +1,5 @@
-// Kernels by name, their code for each backend, and the rules by which a graph may fuse two of them.
+// Kernels by name, their code for each backend, and the rules by which a graph may fuse two of
+// them.
 #ifndef DECANT_CORE_KERNEL_REGISTRY_H_
 #define DECANT_CORE_KERNEL_REGISTRY_H_
 

@@ -94,7 +94,8 @@ class Program {
     regions_.clear();
     for (const RecordedArg& arg : list.args) {
       if (arg.is_bytes())
-        args_.push_back({const_cast<std::byte*>(list.bytes.data()) + arg.bytes_offset, arg.bytes_len});
+        args_.push_back(
+            {const_cast<std::byte*>(list.bytes.data()) + arg.bytes_offset, arg.bytes_len});
       else
         args_.push_back({arg.buffer.host(), arg.buffer.byte_len()});
     }
@@ -136,17 +137,18 @@ class Program {
     const Prepared& p = all[which];
     const size_t i = index - p.first_group;
     try {
-      const CpuGroup group{
-          .args = p.args,
-          .shared = p.shared_bytes ? thread_scratch(p.shared_bytes) : nullptr,
-          .group = {static_cast<uint32_t>(i % p.grid.x), static_cast<uint32_t>(i / p.grid.x % p.grid.y),
-                    static_cast<uint32_t>(i / p.grid.x / p.grid.y)},
-          .grid = p.grid};
+      const CpuGroup group{.args = p.args,
+                           .shared = p.shared_bytes ? thread_scratch(p.shared_bytes) : nullptr,
+                           .group = {static_cast<uint32_t>(i % p.grid.x),
+                                     static_cast<uint32_t>(i / p.grid.x % p.grid.y),
+                                     static_cast<uint32_t>(i / p.grid.x / p.grid.y)},
+                           .grid = p.grid};
       p.kernel->cpu(group);
     } catch (const std::exception& e) {
       if (!context.failed.exchange(true, std::memory_order_acq_rel))
-        context.error = std::make_exception_ptr(Error(
-            ErrorKind::kCommandFailed, fmt::format("kernel '{}' failed: {}", p.kernel->name, e.what())));
+        context.error = std::make_exception_ptr(
+            Error(ErrorKind::kCommandFailed,
+                  fmt::format("kernel '{}' failed: {}", p.kernel->name, e.what())));
     }
   }
 

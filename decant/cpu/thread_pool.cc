@@ -41,7 +41,8 @@ uint32_t physical_cores() {
 void ThreadPool::Destroy::operator()(pthreadpool* pool) const { pthreadpool_destroy(pool); }
 
 ThreadPool::ThreadPool(uint32_t threads) : threads_(threads) {
-  require(threads >= 1 && threads <= 4096, "Device::cpu: threads must be 1 to 4096, got {}", threads);
+  require(threads >= 1 && threads <= 4096, "Device::cpu: threads must be 1 to 4096, got {}",
+          threads);
   if (threads == 1) return;
   pool_.reset(pthreadpool_create(threads));
   if (!pool_) fail(ErrorKind::kAllocationFailed, "Device::cpu: cannot start {} threads", threads);

@@ -18,8 +18,8 @@ class ThreadPool {
   explicit ThreadPool(uint32_t threads);
   uint32_t threads() const { return threads_; }
 
-  // Calls fn(context, i) for every i in [0, count); the caller's thread takes part. Returns when all
-  // are done. Which thread runs which i is not defined. `fn` must not throw.
+  // Calls fn(context, i) for every i in [0, count); the caller's thread takes part. Returns when
+  // all are done. Which thread runs which i is not defined. `fn` must not throw.
   void run(void (*fn)(void* context, size_t i), void* context, size_t count);
 
  private:
