@@ -67,6 +67,11 @@ void CommandEncoder::dispatch(Kernel kernel, std::span<const KernelArg> args,
 
 void CommandEncoder::memory_barrier() { force_barrier_ = !list_.dispatches.empty(); }
 
+Buffer CommandEncoder::scratch(DType dtype, const Shape& shape) {
+  if (!pool_) pool_.emplace(device_);
+  return pool_->acquire(dtype, shape, Usage::kScratch);
+}
+
 void CommandEncoder::commit() {
   require(!capturing_, "CommandEncoder::commit: a graph is being captured");
   require(!committed_, "CommandEncoder::commit: called twice without wait()");

@@ -8,6 +8,7 @@
 #include <span>
 #include <type_traits>
 
+#include "decant/core/buffer_pool.h"
 #include "decant/core/command_list.h"
 #include "decant/core/device.h"
 
@@ -66,6 +67,11 @@ class CommandEncoder {
   // Overrides the kind that the next dispatch takes from its kernel.
   void set_op_kind(OpKind kind) { next_kind_ = kind; }
 
+  // A zeroed scratch buffer for one dispatch or between a few. It comes from this encoder's pool
+  // and returns there when the commands that use it are done, so the steady state allocates
+  // nothing.
+  Buffer scratch(DType dtype, const Shape& shape);
+
   // Starts what was recorded. Throws InvalidArgument while a graph is being captured.
   void commit();
   // Waits for the commit; throws CommandFailed naming the kernel if one failed.
@@ -83,6 +89,7 @@ class CommandEncoder {
   Device device_;
   CommandList list_;
   RangeTracker tracker_;
+  std::optional<BufferPool> pool_;  // made when first needed
   std::optional<OpKind> next_kind_;
   bool force_barrier_ = false;
   bool capturing_ = false;
