@@ -6,7 +6,7 @@
 
 namespace decant {
 
-Shape::Shape(std::initializer_list<uint64_t> extents) {
+Shape::Shape(std::span<const uint64_t> extents) {
   require(extents.size() <= kMaxRank, "Shape: rank must be at most {}, got {}", kMaxRank,
           extents.size());
   for (const uint64_t extent : extents) extents_[rank_++] = extent;

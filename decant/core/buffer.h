@@ -21,7 +21,9 @@ class Shape {
   static constexpr size_t kMaxRank = 4;
 
   Shape() = default;
-  Shape(std::initializer_list<uint64_t> extents);
+  Shape(std::initializer_list<uint64_t> extents)
+      : Shape(std::span(extents.begin(), extents.size())) {}
+  explicit Shape(std::span<const uint64_t> extents);
 
   size_t rank() const { return rank_; }
   uint64_t operator[](size_t axis) const { return extents_[axis]; }
