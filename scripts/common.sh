@@ -1,0 +1,47 @@
+# Shared by the scripts of this folder and .ci/run; to be sourced.
+# Everything but results goes to stderr: stdout belongs to the generated text.
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+
+say() { printf '%s\n' "$*" >&2; }
+
+die() {
+  say "error: $*"
+  exit 1
+}
+
+# Runs a build command. On a terminal ninja's progress stays in one line; elsewhere it is dropped,
+# and warnings and errors are shown everywhere.
+with_build_progress() {
+  "$@" 2>&1 | {
+    clear=''
+    while IFS= read -r line; do
+      if [[ $line =~ ^\[[0-9]+/[0-9]+\]\  || $line == "-- "* ]]; then
+        if [ -t 2 ]; then
+          clear=$'\r\033[K'
+          printf '%s%s' "$clear" "${line:0:${COLUMNS:-80}-1}" >&2
+        fi
+      elif [ "$line" != "ninja: no work to do." ]; then
+        printf '%s%s\n' "$clear" "$line" >&2
+        clear=''
+      fi
+    done
+    printf '%s' "$clear" >&2
+  }
+  return "${PIPESTATUS[0]}"
+}
+
+# configure PRESET [CMAKE ARGUMENTS...]
+configure() {
+  local arguments=(-S "$root" --preset "$@")
+  # What scripts/setup had to build itself (macOS).
+  [ -d "$root/build/deps" ] && arguments+=("-DCMAKE_PREFIX_PATH=$root/build/deps")
+  (cd "$root" && with_build_progress cmake "${arguments[@]}") ||
+    die "cmake --preset $1 failed, see above"
+}
+
+# build PRESET [CMAKE --build ARGUMENTS...]
+build() {
+  with_build_progress cmake --build "$root/build/$1" "${@:2}" ||
+    die "building preset $1 failed, see above"
+}
