@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Shared by the scripts of this folder and .ci/run; to be sourced.
 # Everything but results goes to stderr: stdout belongs to the generated text.
 
