@@ -46,3 +46,23 @@ build() {
   with_build_progress cmake --build "$root/build/$1" "${@:2}" ||
     die "building preset $1 failed, see above"
 }
+
+# run_tests PRESET [CTEST ARGUMENTS...]: ends with "N passed, N failed, N skipped".
+run_tests() {
+  local build=$root/build/$1 results=$root/build/$1/test-results code=0
+  rm -rf "$results"
+  mkdir -p "$results"
+  export DECANT_TEST_PYTHON=$root/build/venv/bin/python
+  if DECANT_TEST_MODEL=$("$root/scripts/fetch-model"); then
+    export DECANT_TEST_MODEL
+  else
+    unset DECANT_TEST_MODEL
+    say "SKIPPED: the tests of the real model, because it could not be fetched, see above"
+  fi
+  # Each gtest program writes the outcome of its cases, to be counted one by one. The programs run
+  # one after the other: each uses all cores.
+  GTEST_OUTPUT=xml:$results/ ctest --test-dir "$build" --output-on-failure --timeout 900 \
+    --output-junit "$results/ctest.xml" "${@:2}" || code=$?
+  python3 "$root/testing/count_results.py" "$results" || code=1
+  return $code
+}
