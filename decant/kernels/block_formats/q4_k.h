@@ -1,0 +1,37 @@
+// q4_k: 256 weights in 144 bytes, weight = (d s) q - (dmin m) with q of 4 bits, and s and m of 6
+// bits for each 32 weights. Layout: ggml's GGUF formats, as the gguf Python package decodes them.
+#ifndef DECANT_KERNELS_BLOCK_FORMATS_Q4_K_H_
+#define DECANT_KERNELS_BLOCK_FORMATS_Q4_K_H_
+
+#include <cstddef>
+#include <cstdint>
+
+#include "decant/kernels/block_formats/scale_min_k4.h"
+#include "decant/kernels/float16.h"
+
+namespace decant {
+
+struct BlockQ4_K {
+  uint16_t d;          // f16
+  uint16_t dmin;       // f16
+  uint8_t scales[12];  // scale_min_k4.h
+  uint8_t qs[128];     // weight 64 g + i: low nibble of byte 32 g + i; 64 g + 32 + i: high nibble
+};
+static_assert(sizeof(BlockQ4_K) == 144 && offsetof(BlockQ4_K, dmin) == 2 &&
+              offsetof(BlockQ4_K, scales) == 4 && offsetof(BlockQ4_K, qs) == 16 &&
+              alignof(BlockQ4_K) == 2);
+
+inline void decode(const BlockQ4_K& block, float* out) {
+  const float d = f32_from_f16(block.d), dmin = f32_from_f16(block.dmin);
+  const ScaleMinK4 packed = unpack_scale_min_k4(block.scales);
+  for (int i = 0; i < 256; ++i) {
+    const float scale = d * static_cast<float>(packed.scale[i / 32]);
+    const float min = dmin * static_cast<float>(packed.min[i / 32]);
+    const int q = block.qs[i / 64 * 32 + i % 32] >> (i % 64 / 32 * 4) & 15;
+    out[i] = scale * static_cast<float>(q) - min;
+  }
+}
+
+}  // namespace decant
+
+#endif  // DECANT_KERNELS_BLOCK_FORMATS_Q4_K_H_
