@@ -37,8 +37,8 @@ configure() {
   local arguments=(-S "$root" --preset "$@")
   # What scripts/setup had to build itself (macOS).
   [ -d "$root/build/deps" ] && arguments+=("-DCMAKE_PREFIX_PATH=$root/build/deps")
-  (cd "$root" && with_build_progress cmake "${arguments[@]}") ||
-    die "cmake --preset $1 failed, see above"
+  # Warnings and errors come on stderr.
+  (cd "$root" && cmake "${arguments[@]}" >/dev/null) || die "cmake --preset $1 failed, see above"
 }
 
 # build PRESET [CMAKE --build ARGUMENTS...]
