@@ -1,0 +1,124 @@
+// Gemma 3 (text): from token ids to logits, on any device.
+#ifndef DECANT_MODELS_GEMMA3_MODEL_H_
+#define DECANT_MODELS_GEMMA3_MODEL_H_
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+
+#include "decant/core/graph.h"
+#include "decant/models/gemma3/config.h"
+#include "decant/models/gemma3/weights.h"
+#include "decant/text/sampler.h"
+
+namespace decant::gemma3 {
+
+struct ModelOptions {
+  uint32_t context = 4096;      // tokens that the caches of global layers hold; 0: the model's own
+  uint32_t prompt_batch = 512;  // prompt tokens that run at once
+};
+
+// One sequence of tokens and its KV caches. Not thread-safe. Weights are used where the file is
+// mapped.
+class Model {
+ public:
+  // Tokens that rewind() may take back at once: sliding layers keep so many spare slots.
+  static constexpr uint32_t kMaxRewind = 7;
+
+  // Throws what config_from and load_weights throw, and InvalidArgument for a context that is
+  // larger than the model's.
+  Model(const Device& device, const GgufFile& file, const ModelOptions& options = {});
+
+  const Config& config() const { return config_; }
+  const Device& device() const { return device_; }
+  uint32_t context() const { return context_; }
+  uint32_t position() const { return position_; }  // tokens in the caches
+  uint32_t room() const { return context_ - position_; }
+
+  // Appends the tokens and computes the logits that follow the last of them. Throws InvalidArgument
+  // for no tokens, an id outside the vocabulary, or more tokens than there is room for; nothing is
+  // appended then.
+  void prompt(std::span<const int32_t> tokens);
+
+  // As prompt(), and calls `row(i, logits)` with the logits that follow tokens[i], in order, for
+  // every i >= first. The span is valid during the call.
+  void evaluate(std::span<const int32_t> tokens, size_t first,
+                const std::function<void(size_t, std::span<const float>)>& row);
+
+  // f32 [vocab]: what follows the last token. Undefined before the first prompt().
+  const Buffer& logits() const { return logits_; }
+
+  // Captures the decoding of one token, sampling included, as a graph. The sampler must outlive it.
+  // Samples the first token from logits() and returns it; it is not in the caches yet.
+  int32_t start(Sampler& sampler);
+  // Appends the token that start() or the last step() returned and returns the one sampled after
+  // it. Throws InvalidArgument if there is no room.
+  int32_t step();
+
+  // Takes back the last `tokens` tokens (at most kMaxRewind). The next token may then be given to
+  // prompt().
+  void rewind(uint32_t tokens);
+  // Forgets all tokens.
+  void reset();
+
+  // Graph::describe() of the decode graph, after start().
+  const std::string& describe_graph() const;
+
+ private:
+  struct Activations {  // f32 [rows, ...] unless said otherwise
+    Buffer x, h, q, k, v, attn, proj, gate, up;
+    Buffer k16, v16;                   // f16: what the caches store
+    Buffer rope_global, rope_sliding;  // [rows, 2, head_dim / 2]
+  };
+  struct Cache {
+    Buffer k, v;  // f16 [num_kv_heads, capacity, head_dim]
+  };
+  // The state of the decode graph on the device; ops/advance rewrites it once per token.
+  struct DecodeState {
+    Buffer step;         // u32 [2]: position and id of the token being processed
+    Buffer attn_global;  // u32 [9]: FlashAttnVecParams
+    Buffer attn_sliding;
+  };
+  // How many tokens a forward pass takes and where they stand.
+  struct Batch {
+    uint32_t tokens;
+    uint32_t position;
+    Buffer ids;                 // i32 [tokens]
+    const DecodeState* decode;  // null for a prompt
+  };
+
+  Activations make_activations(uint32_t rows) const;
+  void forward(CommandEncoder& encoder, const Activations& a, const Batch& batch) const;
+  void attention(CommandEncoder& encoder, const Activations& a, const Batch& batch,
+                 uint32_t layer) const;
+  void feed_forward(CommandEncoder& encoder, const Activations& a, uint32_t layer) const;
+  void head(CommandEncoder& encoder, const Buffer& x, const Buffer& h, const Buffer& logits) const;
+  void run_batch(std::span<const int32_t> tokens,
+                 const std::function<void(CommandEncoder&, const Activations&)>& then);
+  void check_tokens(std::span<const int32_t> tokens) const;
+  void write_decode_state();
+
+  Device device_;
+  Config config_;
+  Weights weights_;
+  uint32_t context_;
+  uint32_t sliding_capacity_;
+  uint32_t prompt_batch_;
+  uint32_t position_ = 0;
+  std::vector<Cache> caches_;  // per layer
+  Activations prompt_acts_, decode_acts_;
+  CommandEncoder encoder_;
+  Buffer prompt_ids_;  // i32 [prompt_batch]
+  Buffer logits_;      // f32 [vocab]
+  Buffer next_token_;  // i32 [1]
+  DecodeState decode_;
+  bool decode_state_current_ = false;  // the device's position is position_ - 1
+  std::optional<Graph> graph_;
+};
+
+}  // namespace decant::gemma3
+
+#endif  // DECANT_MODELS_GEMMA3_MODEL_H_

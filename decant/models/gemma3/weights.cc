@@ -1,0 +1,48 @@
+#include "decant/models/gemma3/weights.h"
+
+#include "decant/core/error.h"
+
+namespace decant::gemma3 {
+
+Weights load_weights(const Device& device, const GgufFile& file, const Config& c) {
+  const auto load = [&](const std::string& name, const Shape& shape) {
+    Buffer weight = file.weight(device, name);
+    require(weight.shape() == shape, "{}: {}: expected shape {}, got {}", file.name(), name,
+            shape.to_string(), weight.shape().to_string());
+    return weight;
+  };
+  const auto load_norm = [&](const std::string& name, uint64_t size) {
+    Buffer weight = load(name, {size});
+    if (weight.dtype() != DType::kF32)
+      fail(ErrorKind::kUnsupportedDtype, "{}: {}: a norm's weights must be f32, got {}",
+           file.name(), name, to_string(weight.dtype()));
+    return weight;
+  };
+
+  Weights w;
+  w.embedding = load("token_embd.weight", {c.vocab, c.hidden});
+  w.head =
+      file.find_tensor("output.weight") ? load("output.weight", {c.vocab, c.hidden}) : w.embedding;
+  w.output_norm = load_norm("output_norm.weight", c.hidden);
+  for (uint32_t i = 0; i < c.layers; ++i) {
+    const auto name = [i](const char* part) { return fmt::format("blk.{}.{}.weight", i, part); };
+    w.layers.push_back({
+        .attn_norm = load_norm(name("attn_norm"), c.hidden),
+        .q = load(name("attn_q"), {c.q_dim(), c.hidden}),
+        .k = load(name("attn_k"), {c.kv_dim(), c.hidden}),
+        .v = load(name("attn_v"), {c.kv_dim(), c.hidden}),
+        .q_norm = load_norm(name("attn_q_norm"), c.head_dim),
+        .k_norm = load_norm(name("attn_k_norm"), c.head_dim),
+        .attn_output = load(name("attn_output"), {c.hidden, c.q_dim()}),
+        .post_attn_norm = load_norm(name("post_attention_norm"), c.hidden),
+        .ffn_norm = load_norm(name("ffn_norm"), c.hidden),
+        .gate = load(name("ffn_gate"), {c.feed_forward, c.hidden}),
+        .up = load(name("ffn_up"), {c.feed_forward, c.hidden}),
+        .down = load(name("ffn_down"), {c.hidden, c.feed_forward}),
+        .post_ffn_norm = load_norm(name("post_ffw_norm"), c.hidden),
+    });
+  }
+  return w;
+}
+
+}  // namespace decant::gemma3
