@@ -25,10 +25,10 @@ namespace decant::HWY_NAMESPACE {
 // Decodes a whole row, chunk by chunk.
 void decode_row(DType dtype, const std::byte* row, size_t elems, float* out) {
   switch (dtype) {
-#define DECANT_DECODE(name, Name)                                                       \
-  case DType::k##Name:                                                                  \
-    for (size_t i = 0; i < elems; i += kChunkElems)                                     \
-      decode_row_part<Weights##Name>(row, i, HWY_MIN(kChunkElems, elems - i), out + i); \
+#define DECANT_DECODE(format, Format)                                                     \
+  case DType::k##Format:                                                                  \
+    for (size_t i = 0; i < elems; i += kChunkElems)                                       \
+      decode_row_part<Weights##Format>(row, i, HWY_MIN(kChunkElems, elems - i), out + i); \
     return;
     DECANT_FOR_EACH_WEIGHT_FORMAT(DECANT_DECODE)
 #undef DECANT_DECODE
@@ -78,11 +78,11 @@ std::map<DType, Fixture> read_fixtures() {
 
 TEST(BlockFormats, FixturesCoverEveryFormat) {
   const auto fixtures = read_fixtures();
-#define DECANT_EXPECT(name, Name)                                   \
-  EXPECT_EQ(to_string(DType::k##Name), #name);                      \
-  EXPECT_EQ(sizeof(Block##Name), info(DType::k##Name).block_bytes); \
-  ASSERT_TRUE(fixtures.contains(DType::k##Name)) << #name;          \
-  EXPECT_GE(fixtures.at(DType::k##Name).values.size(), 8 * info(DType::k##Name).block_elems);
+#define DECANT_EXPECT(format, Format)                                   \
+  EXPECT_EQ(to_string(DType::k##Format), #format);                      \
+  EXPECT_EQ(sizeof(Block##Format), info(DType::k##Format).block_bytes); \
+  ASSERT_TRUE(fixtures.contains(DType::k##Format)) << #format;          \
+  EXPECT_GE(fixtures.at(DType::k##Format).values.size(), 8 * info(DType::k##Format).block_elems);
   DECANT_FOR_EACH_BLOCK_FORMAT(DECANT_EXPECT)
 #undef DECANT_EXPECT
   for (const auto& [dtype, fixture] : fixtures)

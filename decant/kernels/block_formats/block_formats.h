@@ -20,8 +20,8 @@
 #include "decant/kernels/block_formats/q6_k.h"
 #include "decant/kernels/block_formats/q8_0.h"
 
-// X(name, Name) for every dtype that weights may have: name as in kernel names and to_string, Name
-// as in DType::kName and the class Weights##Name of weights-inl.h.
+// X(format, Format) for every dtype that weights may have: `format` as in kernel names and
+// to_string, `Format` as in DType::kFormat and the classes BlockFormat and WeightsFormat.
 #define DECANT_FOR_EACH_BLOCK_FORMAT(X) \
   X(q4_0, Q4_0)                         \
   X(q4_1, Q4_1)                         \
@@ -71,9 +71,9 @@ inline void decode_weights(DType dtype, const std::byte* from, std::span<float> 
       return halves(f32_from_f16);
     case DType::kBF16:
       return halves(f32_from_bf16);
-#define DECANT_DECODE(name, Name) \
-  case DType::k##Name:            \
-    return blocks(Block##Name{});
+#define DECANT_DECODE(format, Format) \
+  case DType::k##Format:              \
+    return blocks(Block##Format{});
       DECANT_FOR_EACH_BLOCK_FORMAT(DECANT_DECODE)
 #undef DECANT_DECODE
     default:

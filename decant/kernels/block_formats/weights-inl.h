@@ -51,7 +51,7 @@ struct PlainBF16 {
   }
 };
 
-// Weights<Name> of every format of DECANT_FOR_EACH_WEIGHT_FORMAT.
+// WeightsFormat of every format of DECANT_FOR_EACH_WEIGHT_FORMAT.
 using WeightsF32 = PlainF32;
 using WeightsF16 = PlainF16;
 using WeightsBF16 = PlainBF16;
