@@ -7,8 +7,8 @@ namespace decant::gemma3 {
 Weights load_weights(const Device& device, const GgufFile& file, const Config& c) {
   const auto load = [&](const std::string& name, const Shape& shape) {
     Buffer weight = file.weight(device, name);
-    require(weight.shape() == shape, "{}: {}: expected shape {}, got {}", file.name(), name,
-            shape.to_string(), weight.shape().to_string());
+    require(weight.shape() == shape, "{}: {}: expected shape {}, got {}", file.name(), name, shape,
+            weight.shape());
     return weight;
   };
   const auto load_norm = [&](const std::string& name, uint64_t size) {

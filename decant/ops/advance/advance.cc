@@ -26,7 +26,7 @@ void check(const char* name, const Buffer& buffer, DType dtype, uint64_t element
   require(static_cast<bool>(buffer), "advance: {}: expected a buffer, got none", name);
   require(buffer.dtype() == dtype && buffer.elements() == elements,
           "advance: {}: expected {} [{}], got {} {}", name, to_string(dtype), elements,
-          to_string(buffer.dtype()), buffer.shape().to_string());
+          to_string(buffer.dtype()), buffer.shape());
 }
 
 }  // namespace

@@ -52,7 +52,7 @@ void check_tensor(const char* name, const Buffer& buffer, DType dtype, size_t ra
   require(buffer.dtype() == dtype, "flash_attn_vec: {}: dtype must be {}, got {}", name,
           to_string(dtype), to_string(buffer.dtype()));
   require(buffer.shape().rank() == rank, "flash_attn_vec: {}: expected {} axes, got {}", name, rank,
-          buffer.shape().to_string());
+          buffer.shape());
   require(buffer.device() == device.id(),
           "flash_attn_vec: {}: expected a buffer of the encoder's device {}, got another device's",
           name, device.name());
@@ -97,9 +97,9 @@ void validate(const FlashAttnVecArgs& args, const Device& device) {
   require(args.k.shape()[2] == head_dim, "flash_attn_vec: k: head_dim must be q's {}, got {}",
           head_dim, args.k.shape()[2]);
   require(args.v.shape() == args.k.shape(), "flash_attn_vec: v: shape must be k's {}, got {}",
-          args.k.shape().to_string(), args.v.shape().to_string());
+          args.k.shape(), args.v.shape());
   require(args.out.shape() == args.q.shape(), "flash_attn_vec: out: shape must be q's {}, got {}",
-          args.q.shape().to_string(), args.out.shape().to_string());
+          args.q.shape(), args.out.shape());
   require(capacity > 0 && capacity <= INT32_MAX,
           "flash_attn_vec: k: kv_capacity must be 1 to 2^31-1, got {}", capacity);
   for (const auto& [name, buffer] : {std::pair{"k", &args.k}, std::pair{"v", &args.v}})
