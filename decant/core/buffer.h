@@ -2,6 +2,9 @@
 #ifndef DECANT_CORE_BUFFER_H_
 #define DECANT_CORE_BUFFER_H_
 
+#include <fmt/core.h>
+
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -9,6 +12,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 #include <type_traits>
 
 #include "decant/core/dtype.h"
@@ -29,7 +33,7 @@ class Shape {
   uint64_t operator[](size_t axis) const { return extents_[axis]; }
   uint64_t elements() const;  // 1 for rank 0; throws InvalidArgument on overflow
   bool operator==(const Shape&) const = default;
-  std::string to_string() const;  // "[4, 256]"
+  std::string to_string() const;  // "[4, 256]"; to fmt functions, pass the shape itself
 
  private:
   std::array<uint64_t, kMaxRank> extents_{};
@@ -69,7 +73,8 @@ class Buffer {
  public:
   Buffer() = default;
   // A view of `storage` from byte_offset on. Throws InvalidArgument if it does not lie inside or
-  // byte_offset is not aligned to the element (block formats: to 2 bytes, as their f16 scales are).
+  // its first byte is not aligned to the element (block formats: to 2 bytes, as their f16 scales
+  // are), in the storage and for the host.
   Buffer(std::shared_ptr<Storage> storage, size_t byte_offset, DType dtype, const Shape& shape);
 
   explicit operator bool() const { return storage_ != nullptr; }
@@ -87,11 +92,12 @@ class Buffer {
   }
 
   // The view as T for the host (block formats: one T a block). Throws InvalidArgument if T's size
-  // is not the element's or the host cannot address the memory. Only valid between commits.
+  // is not the element's, the host cannot address the memory, or it is read-only and T is not
+  // const. Only valid between commits.
   template <typename T>
   std::span<T> span() const {
     static_assert(std::is_trivially_copyable_v<T>);
-    check_host_access(sizeof(T));
+    check_host_access(sizeof(T), !std::is_const_v<T>);
     return {reinterpret_cast<T*>(host()),
             static_cast<size_t>(elements_ / info(dtype_).block_elems)};
   }
@@ -110,7 +116,7 @@ class Buffer {
   bool overlaps(const Buffer& other) const;
 
  private:
-  void check_host_access(size_t element_bytes) const;
+  void check_host_access(size_t element_bytes, bool writable) const;
 
   std::shared_ptr<Storage> storage_;
   size_t byte_offset_ = 0;
@@ -121,5 +127,16 @@ class Buffer {
 };
 
 }  // namespace decant
+
+// Makes a shape an argument of error messages, so that its text is built only when one is thrown.
+template <>
+struct fmt::formatter<decant::Shape> {
+  constexpr auto parse(fmt::format_parse_context& context) { return context.begin(); }
+  template <typename Context>
+  auto format(const decant::Shape& shape, Context& context) const {
+    const std::string text = shape.to_string();
+    return std::copy(text.begin(), text.end(), context.out());
+  }
+};
 
 #endif  // DECANT_CORE_BUFFER_H_

@@ -53,6 +53,7 @@ bool RangeTracker::touch(std::span<const RecordedArg> args) {
     if (arg.is_bytes()) continue;
     const Storage* storage = arg.buffer.storage().get();
     const size_t begin = arg.buffer.byte_offset(), end = begin + arg.buffer.byte_len();
+    if (begin == end) continue;
     for (const Range& r : ranges_)
       barrier |=
           r.storage == storage && (r.written || arg.writes()) && r.begin < end && begin < r.end;
@@ -60,7 +61,7 @@ bool RangeTracker::touch(std::span<const RecordedArg> args) {
   }
   if (barrier) ranges_.clear();
   for (const RecordedArg& arg : args) {
-    if (arg.is_bytes()) continue;
+    if (arg.is_bytes() || arg.buffer.byte_len() == 0) continue;
     const size_t begin = arg.buffer.byte_offset();
     ranges_.push_back(
         {arg.buffer.storage().get(), begin, begin + arg.buffer.byte_len(), arg.writes()});

@@ -23,18 +23,27 @@ void CommandEncoder::dispatch(Kernel kernel, std::initializer_list<KernelArg> ar
 
 void CommandEncoder::dispatch(Kernel kernel, std::span<const KernelArg> args,
                               const Launch& launch) {
+  // Settings for the next dispatch do not outlive it, even if it fails.
+  const std::optional<OpKind> kind = std::exchange(next_kind_, std::nullopt);
   require(kernel != nullptr, "CommandEncoder::dispatch: kernel is null");
   require(!committed_, "{}: the encoder was committed; call wait() before recording again",
           kernel->name);
-  require(launch.grid.count() > 0 && launch.group.count() > 0,
-          "{}: grid and group must not be empty, got {}x{}x{} of {}x{}x{}", kernel->name,
-          launch.grid.x, launch.grid.y, launch.grid.z, launch.group.x, launch.group.y,
+  const auto countable = [](const Dim3& d) {
+    return d.x && d.y && d.z && uint64_t{d.x} * d.y <= UINT64_MAX / d.z;
+  };
+  require(countable(launch.grid) && countable(launch.group),
+          "{}: grid and group must have 1 to 2^64-1 members, got {}x{}x{} of {}x{}x{}",
+          kernel->name, launch.grid.x, launch.grid.y, launch.grid.z, launch.group.x, launch.group.y,
           launch.group.z);
   if (!device_.backend().has(kernel))
     fail(ErrorKind::kKernelNotFound, "kernel '{}' has no {} code", kernel->name,
          to_string(device_.info().backend));
   for (size_t i = 0; i < args.size(); ++i) {
-    if (!args[i].buffer) continue;
+    if (!args[i].buffer) {
+      require(args[i].bytes != nullptr, "{}: argument {} is neither a buffer nor bytes",
+              kernel->name, i);
+      continue;
+    }
     const Buffer& buffer = *args[i].buffer;
     require(static_cast<bool>(buffer), "{}: argument {} is an empty buffer", kernel->name, i);
     require(buffer.device() == device_.id(), "{}: argument {} belongs to another device than {}",
@@ -44,7 +53,7 @@ void CommandEncoder::dispatch(Kernel kernel, std::span<const KernelArg> args,
   }
 
   Dispatch dispatch{.kernel = kernel,
-                    .kind = next_kind_.value_or(kernel->kind),
+                    .kind = kind.value_or(kernel->kind),
                     .launch = launch,
                     .first_arg = static_cast<uint32_t>(list_.args.size()),
                     .num_args = static_cast<uint32_t>(args.size())};
@@ -62,7 +71,6 @@ void CommandEncoder::dispatch(Kernel kernel, std::span<const KernelArg> args,
   dispatch.barrier_before = tracker_.touch(list_.args_of(dispatch)) || force_barrier_;
   list_.dispatches.push_back(dispatch);
   force_barrier_ = false;
-  next_kind_.reset();
 }
 
 void CommandEncoder::memory_barrier() { force_barrier_ = !list_.dispatches.empty(); }

@@ -36,6 +36,7 @@ inline KernelArg reads_writes(const Buffer& buffer) {
 template <typename T>
 KernelArg bytes(const T& value) {
   static_assert(std::is_trivially_copyable_v<T>);
+  static_assert(alignof(T) <= 16, "Bytes are kept at multiples of 16");
   return {.bytes = &value, .bytes_len = sizeof(T)};
 }
 // Slot 0 of an op: its params as Bytes, or, if the caller gave one, as a Buffer that a kernel may

@@ -5,6 +5,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "decant/core/device.h"
@@ -22,15 +23,16 @@ struct GraphOptions {
 //
 // What optimising never does: move or fuse anything across an SDPA dispatch, reorder two dispatches
 // that touch a common byte of which one writes, or skip writing a buffer that is not
-// Usage::kScratch.
+// Usage::kScratch (but for one that the next step overwrites whole). What it removes: barriers that
+// no declared access needs, forced ones included.
 class Graph {
  public:
   // Runs `record` with an encoder whose dispatches are kept instead of run.
   static Graph capture(const Device& device, const std::function<void(CommandEncoder&)>& record,
                        const GraphOptions& options = {});
 
-  Graph(Graph&&) = default;
-  Graph& operator=(Graph&&) = default;
+  Graph(Graph&& other) noexcept = default;
+  Graph& operator=(Graph&& other) noexcept;  // a replay of this graph ends with `other`
   ~Graph();
 
   // Starts one run; at most one may be under way. wait() throws what it failed with.
@@ -47,12 +49,20 @@ class Graph {
   size_t barriers() const { return barriers_; }
 
  private:
-  explicit Graph(Device device) : device_(std::move(device)) {}
+  Graph() = default;
 
-  Device device_;
-  std::unique_ptr<Executable> executable_;
-  std::unique_ptr<Completion> completion_;
-  bool running_ = false;
+  struct Run {
+    Run(Device d, std::unique_ptr<Executable> e) : device(std::move(d)), executable(std::move(e)) {}
+    ~Run();
+    Run(const Run&) = delete;
+    Run& operator=(const Run&) = delete;
+
+    Device device;
+    std::unique_ptr<Executable> executable;
+    Completion completion;
+    bool under_way = false;
+  };
+  std::unique_ptr<Run> run_;
   std::string description_;
   size_t dispatches_ = 0;
   size_t barriers_ = 0;
@@ -60,14 +70,13 @@ class Graph {
 
 // The passes, each a function of a list, so that they can be tested alone.
 struct GraphNotes {
-  std::vector<std::string> fused;  // "rms_norm+mul: 3 and 4"
+  std::vector<std::string> fused;  // "rms_norm+mul: 3 and 4": places in the list as captured
   size_t moved = 0;                // dispatches that changed places
-  size_t barriers_removed = 0;
 };
 CommandList fuse(const Device& device, CommandList list, GraphNotes& notes);
 CommandList reorder(CommandList list, GraphNotes& notes);
-// Places barriers anew: exactly where the tracker needs them.
-void place_barriers(CommandList& list, GraphNotes& notes);
+// Places barriers anew: exactly where the tracker needs them, whatever was forced while recording.
+void place_barriers(CommandList& list);
 
 }  // namespace decant
 

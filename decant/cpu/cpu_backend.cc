@@ -136,6 +136,13 @@ class Program {
     while (all[which].first_group > index) --which;
     const Prepared& p = all[which];
     const size_t i = index - p.first_group;
+    // Nothing may leave through the pool's C frames.
+    const auto failed = [&](const char* reason) {
+      if (!context.failed.exchange(true, std::memory_order_acq_rel))
+        context.error = std::make_exception_ptr(
+            Error(ErrorKind::kCommandFailed,
+                  fmt::format("kernel '{}' failed: {}", p.kernel->name, reason)));
+    };
     try {
       const CpuGroup group{.args = p.args,
                            .shared = p.shared_bytes ? thread_scratch(p.shared_bytes) : nullptr,
@@ -145,10 +152,9 @@ class Program {
                            .grid = p.grid};
       p.kernel->cpu(group);
     } catch (const std::exception& e) {
-      if (!context.failed.exchange(true, std::memory_order_acq_rel))
-        context.error = std::make_exception_ptr(
-            Error(ErrorKind::kCommandFailed,
-                  fmt::format("kernel '{}' failed: {}", p.kernel->name, e.what())));
+      failed(e.what());
+    } catch (...) {
+      failed("it threw something that is no std::exception");
     }
   }
 

@@ -272,7 +272,7 @@ TEST(Gguf, RefusesWeightsInMisalignedMemory) {
   const GgufFile file = GgufFile::parse(std::span(shifted).subspan(1), nullptr, "test.gguf");
   EXPECT_EQ(file.get<float>("n.f32"), 1.5f);  // metadata has no alignment anyway
   expect_error(ErrorKind::kInvalidArgument,
-               "GgufFile::weight: test.gguf: the file's memory must be aligned to 8 bytes",
+               "Buffer: memory of f32 must be aligned to 4 bytes",
                [&] { file.weight(Device::cpu({.threads = 1}), "f32.weight"); });
 }
 
