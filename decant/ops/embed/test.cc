@@ -81,17 +81,20 @@ TEST(Embed, IdsOutOfRangeGiveNanRowsAndReadNothing) {
   });
 }
 
-// A mapped file: read-only, and its tensors start at any even address.
+// A mapped file: read-only, and its tensors start wherever their elements are aligned: blocks at
+// any even address.
 TEST(Embed, ReadsWrappedMemoryAtAnyEvenAddress) {
   const Device device = Device::cpu();
   for_each_simd_target([&](const std::string&) {
     for (const DType dtype : kWeightDTypes) {
       SCOPED_TRACE(to_string(dtype));
       const std::vector<std::byte> weights = random_weights(dtype, 2 * 256, 1);
-      auto memory = std::make_shared<std::vector<std::byte>>(weights.size() + 2);
-      std::copy(weights.begin(), weights.end(), memory->begin() + 2);
+      const size_t start = std::max(2u, is_quantized(dtype) ? 2u : info(dtype).block_bytes);
+      auto memory = std::make_shared<std::vector<std::byte>>(weights.size() + start);
+      std::copy(weights.begin(), weights.end(),
+                memory->begin() + static_cast<std::ptrdiff_t>(start));
       const Buffer table =
-          device.wrap(std::span<const std::byte>(*memory).subspan(2), dtype, {2, 256}, memory);
+          device.wrap(std::span<const std::byte>(*memory).subspan(start), dtype, {2, 256}, memory);
       const std::vector<int32_t> tokens = {1, 0};
       const Buffer ids = device.upload<int32_t>(tokens, DType::kI32, {2});
       const Buffer out = device.buffer(DType::kF32, {2, 256});
