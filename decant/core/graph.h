@@ -31,9 +31,9 @@ class Graph {
   static Graph capture(const Device& device, const std::function<void(CommandEncoder&)>& record,
                        const GraphOptions& options = {});
 
+  // Destroying a graph, or assigning over it, waits for the run under way.
   Graph(Graph&& other) noexcept = default;
-  Graph& operator=(Graph&& other) noexcept;  // a replay of this graph ends with `other`
-  ~Graph();
+  Graph& operator=(Graph&& other) noexcept = default;
 
   // Starts one run; at most one may be under way. wait() throws what it failed with.
   void replay();
