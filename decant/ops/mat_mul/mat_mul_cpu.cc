@@ -1,0 +1,209 @@
+// Mat-mul: many tokens, so the arithmetic is the limit: 2 rows cols tokens flops.
+//
+// A group computes 64 rows for up to 256 tokens, 256 columns at a time: it decodes the weights to a
+// panel of f32 (64 KB, in L2), transposed so that a vector holds one column of several rows; then,
+// strip by strip of two vectors of rows (32 KB or less, in L1), it adds panel times x to `out`, 12
+// (32 registers) or 6 (16 registers) tokens at a time. That tile takes 24 (12) multiply-adds for 2
+// loads of weights and 12 (6) broadcasts of x, so the multiply-adds are the bottleneck. Decoding
+// and transposing costs about as much as 12 tokens.
+#include <algorithm>
+
+#include "decant/core/dtype.h"
+#include "decant/core/kernel_registry.h"
+#include "decant/kernels/block_formats/block_formats.h"
+#include "decant/ops/mat_mul/params.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "decant/ops/mat_mul/mat_mul_cpu.cc"
+#include <hwy/foreach_target.h>
+#include <hwy/highway.h>
+
+#include "decant/kernels/block_formats/weights-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace decant::cpu::HWY_NAMESPACE {
+using namespace decant::HWY_NAMESPACE;
+
+using D = hn::ScalableTag<float>;
+using V = hn::Vec<D>;
+constexpr size_t kStripRows = 2 * hn::MaxLanes(D());
+#if HWY_TARGET <= HWY_AVX3 || HWY_TARGET == HWY_NEON
+constexpr size_t kTileTokens = 12;
+#else
+constexpr size_t kTileTokens = 6;
+#endif
+static_assert(kMatMulGroupRows % kStripRows == 0 && kStripRows % 4 == 0);
+
+// Sums of kTokens tokens for a strip of rows, in registers.
+template <size_t kTokens>
+struct Tile {
+  V low, high;
+  Tile<kTokens - 1> rest;
+
+  HWY_INLINE void zero() {
+    low = high = hn::Zero(D());
+    rest.zero();
+  }
+  HWY_INLINE void load(const float* HWY_RESTRICT from, size_t stride) {
+    const D d;
+    low = hn::LoadU(d, from);
+    high = hn::LoadU(d, from + hn::Lanes(d));
+    rest.load(from + stride, stride);
+  }
+  HWY_INLINE void add(V w_low, V w_high, const float* HWY_RESTRICT x, size_t stride) {
+    const V v = hn::Set(D(), *x);
+    low = hn::MulAdd(w_low, v, low);
+    high = hn::MulAdd(w_high, v, high);
+    rest.add(w_low, w_high, x + stride, stride);
+  }
+  HWY_INLINE void store(float* HWY_RESTRICT to, size_t stride) const {
+    const D d;
+    hn::StoreU(low, d, to);
+    hn::StoreU(high, d, to + hn::Lanes(d));
+    rest.store(to + stride, stride);
+  }
+};
+template <>
+struct Tile<0> {
+  HWY_INLINE void zero() {}
+  HWY_INLINE void load(const float*, size_t) {}
+  HWY_INLINE void add(V, V, const float*, size_t) {}
+  HWY_INLINE void store(float*, size_t) const {}
+};
+
+// A strip of a panel: `cols` columns of kStripRows weights each.
+struct Strip {
+  const float* weights;
+  size_t cols;
+  size_t rows;  // that exist, at most kStripRows
+};
+
+// out[t][r] = (or +=, not the first columns) strip times x, for kTokens tokens.
+template <size_t kTokens>
+HWY_NOINLINE void multiply_tile(const Strip& strip, const float* HWY_RESTRICT x, size_t x_stride,
+                                float* HWY_RESTRICT out, size_t out_stride, bool accumulate) {
+  const D d;
+  Tile<kTokens> tile;
+  HWY_ALIGN float partial[kTokens * kStripRows];
+  const bool whole = strip.rows == kStripRows;
+  if (!accumulate) {
+    tile.zero();
+  } else if (whole) {
+    tile.load(out, out_stride);
+  } else {
+    for (size_t t = 0; t < kTokens; ++t)
+      for (size_t r = 0; r < kStripRows; ++r)
+        partial[t * kStripRows + r] = r < strip.rows ? out[t * out_stride + r] : 0;
+    tile.load(partial, kStripRows);
+  }
+  const float* HWY_RESTRICT w = strip.weights;
+  for (size_t c = 0; c < strip.cols; ++c, w += kStripRows)
+    tile.add(hn::Load(d, w), hn::Load(d, w + hn::Lanes(d)), x + c, x_stride);
+  if (whole) {
+    tile.store(out, out_stride);
+  } else {
+    tile.store(partial, kStripRows);
+    for (size_t t = 0; t < kTokens; ++t)
+      std::copy_n(partial + t * kStripRows, strip.rows, out + t * out_stride);
+  }
+}
+
+// The same for tokens <= kMax.
+template <size_t kMax>
+HWY_INLINE void multiply_rest(size_t tokens, const Strip& strip, const float* HWY_RESTRICT x,
+                              size_t x_stride, float* HWY_RESTRICT out, size_t out_stride,
+                              bool accumulate) {
+  if constexpr (kMax > 0) {
+    if (tokens == kMax)
+      multiply_tile<kMax>(strip, x, x_stride, out, out_stride, accumulate);
+    else
+      multiply_rest<kMax - 1>(tokens, strip, x, x_stride, out, out_stride, accumulate);
+  }
+}
+
+// Writes four rows of `cols` <= kChunkElems weights, kChunkElems apart, into four lanes of a strip.
+// Reads and writes up to the next multiple of four columns.
+HWY_INLINE void transpose_4_rows(const float* HWY_RESTRICT rows, size_t cols,
+                                 float* HWY_RESTRICT strip) {
+  const hn::FixedTag<float, 4> d;
+  for (size_t c = 0; c < cols; c += 4) {
+    const auto r0 = hn::Load(d, rows + c), r1 = hn::Load(d, rows + kChunkElems + c),
+               r2 = hn::Load(d, rows + 2 * kChunkElems + c),
+               r3 = hn::Load(d, rows + 3 * kChunkElems + c);
+    const auto low01 = hn::InterleaveLower(d, r0, r1), low23 = hn::InterleaveLower(d, r2, r3),
+               high01 = hn::InterleaveUpper(d, r0, r1), high23 = hn::InterleaveUpper(d, r2, r3);
+    float* HWY_RESTRICT to = strip + c * kStripRows;
+    hn::Store(hn::ConcatLowerLower(d, low23, low01), d, to);
+    hn::Store(hn::ConcatUpperUpper(d, low23, low01), d, to + kStripRows);
+    hn::Store(hn::ConcatLowerLower(d, high23, high01), d, to + 2 * kStripRows);
+    hn::Store(hn::ConcatUpperUpper(d, high23, high01), d, to + 3 * kStripRows);
+  }
+}
+
+// Decodes columns [first, first + cols) of kMatMulGroupRows rows, of which `rows` exist, to a
+// panel: strips of [kChunkElems][kStripRows].
+template <class F>
+HWY_INLINE void decode_panel(const std::byte* HWY_RESTRICT weight, size_t row_bytes, size_t rows,
+                             size_t first, size_t cols, float* HWY_RESTRICT panel) {
+  HWY_ALIGN float four[4 * kChunkElems];
+  for (size_t row = 0; row < kMatMulGroupRows; row += 4) {
+    if (row % kStripRows == 0 && row >= rows) return;
+    std::fill_n(four, 4 * kChunkElems, 0.0f);
+    for (size_t r = row; r < std::min(row + 4, rows); ++r)
+      decode_row_part<F>(weight + r * row_bytes, first, cols, four + (r - row) * kChunkElems);
+    const size_t strip = row / kStripRows;
+    transpose_4_rows(four, cols, panel + strip * kChunkElems * kStripRows + row % kStripRows);
+  }
+}
+
+template <class F>
+HWY_INLINE void mat_mul(const CpuGroup& group, size_t row_bytes) {
+  const auto& p = group.params<MatMulParams>();
+  const size_t first_row = size_t{group.group.x} * kMatMulGroupRows;
+  const size_t first_token = size_t{group.group.y} * kMatMulGroupTokens;
+  const size_t rows = std::min<size_t>(kMatMulGroupRows, p.rows - first_row);
+  const size_t tokens = std::min<size_t>(kMatMulGroupTokens, p.tokens - first_token);
+  const std::byte* HWY_RESTRICT weight = group.arg<const std::byte>(1) + first_row * row_bytes;
+  const float* HWY_RESTRICT x = group.arg<const float>(2) + first_token * p.cols;
+  float* HWY_RESTRICT out = group.arg<float>(3) + first_token * p.rows + first_row;
+  float* HWY_RESTRICT panel = reinterpret_cast<float*>(group.shared);
+
+  for (size_t at = 0; at < p.cols; at += kChunkElems) {
+    const size_t cols = std::min<size_t>(kChunkElems, p.cols - at);
+    decode_panel<F>(weight, row_bytes, rows, at, cols, panel);
+    for (size_t row = 0; row < rows; row += kStripRows) {
+      const Strip strip{.weights = panel + row * kChunkElems,
+                        .cols = cols,
+                        .rows = std::min(kStripRows, rows - row)};
+      size_t t = 0;
+      for (; t + kTileTokens <= tokens; t += kTileTokens)
+        multiply_tile<kTileTokens>(strip, x + t * p.cols + at, p.cols, out + t * p.rows + row,
+                                   p.rows, at > 0);
+      multiply_rest<kTileTokens - 1>(tokens - t, strip, x + t * p.cols + at, p.cols,
+                                     out + t * p.rows + row, p.rows, at > 0);
+    }
+  }
+}
+
+#define DECANT_MAT_MUL(format, Format)                                 \
+  void mat_mul_##format##_f32(const CpuGroup& group) {                 \
+    const size_t cols = group.params<MatMulParams>().cols;             \
+    mat_mul<Weights##Format>(group, bytes_of(DType::k##Format, cols)); \
+  }
+DECANT_FOR_EACH_WEIGHT_FORMAT(DECANT_MAT_MUL)
+#undef DECANT_MAT_MUL
+
+}  // namespace decant::cpu::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace decant::cpu {
+#define DECANT_MAT_MUL(format, Format)                   \
+  HWY_EXPORT(mat_mul_##format##_f32);                    \
+  void mat_mul_##format##_f32(const CpuGroup& group) {   \
+    HWY_DYNAMIC_DISPATCH(mat_mul_##format##_f32)(group); \
+  }
+DECANT_FOR_EACH_WEIGHT_FORMAT(DECANT_MAT_MUL)
+#undef DECANT_MAT_MUL
+}  // namespace decant::cpu
+#endif
