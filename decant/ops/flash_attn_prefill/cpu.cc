@@ -172,8 +172,8 @@ void load_queries(const Tile& tile, const float* HWY_RESTRICT q) {
   }
 }
 
-// Keys [begin, begin + count) and their values to f32. K is padded with zero rows to whole
-// micro-kernels; V never needs it, because the output's micro-kernels run over attended keys only.
+// Keys [begin, begin + count) and their values to f32. What micro-kernels compute beyond the last
+// key or dimension is never used; zeros there keep stale denormals, which are slow, out of them.
 void load_block(const Tile& tile, const CpuGroup& group, uint32_t begin, size_t count) {
   const DF d;
   const FlashAttnPrefillParams& params = tile.params;

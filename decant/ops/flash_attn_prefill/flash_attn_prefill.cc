@@ -35,7 +35,7 @@ void check_buffer(const Device& device, const char* name, const Buffer& buffer, 
   require(buffer.dtype() == dtype, "flash_attn_prefill: {}: dtype must be {}, got {}", name,
           to_string(dtype), to_string(buffer.dtype()));
   require(buffer.shape().rank() == 3, "flash_attn_prefill: {}: expected 3 dimensions, got shape {}",
-          name, buffer.shape().to_string());
+          name, buffer.shape());
   require(buffer.device() == device.id(),
           "flash_attn_prefill: {}: must belong to the encoder's device {}, got another device's",
           name, device.name());
@@ -46,7 +46,7 @@ void check_buffer(const Device& device, const char* name, const Buffer& buffer, 
 
 void check_shape(const char* name, const Buffer& buffer, const Shape& expected) {
   require(buffer.shape() == expected, "flash_attn_prefill: {}: shape must be {}, got {}", name,
-          expected.to_string(), buffer.shape().to_string());
+          expected, buffer.shape());
 }
 
 void validate(const Device& device, const FlashAttnPrefillArgs& args) {
@@ -57,11 +57,10 @@ void validate(const Device& device, const FlashAttnPrefillArgs& args) {
 
   const Shape& q = args.q.shape();
   const uint64_t n = q[0], num_heads = q[1], head_dim = q[2], num_kv_heads = args.k_new.shape()[1];
-  require(n > 0, "flash_attn_prefill: q: expected at least 1 token, got shape {}", q.to_string());
-  require(num_heads > 0, "flash_attn_prefill: q: num_heads must not be 0, got shape {}",
-          q.to_string());
+  require(n > 0, "flash_attn_prefill: q: expected at least 1 token, got shape {}", q);
+  require(num_heads > 0, "flash_attn_prefill: q: num_heads must not be 0, got shape {}", q);
   require(num_kv_heads > 0, "flash_attn_prefill: k_new: num_kv_heads must not be 0, got shape {}",
-          args.k_new.shape().to_string());
+          args.k_new.shape());
   require(num_heads % num_kv_heads == 0,
           "flash_attn_prefill: q: num_heads must be a multiple of num_kv_heads {}, got {}",
           num_kv_heads, num_heads);

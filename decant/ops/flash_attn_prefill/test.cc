@@ -9,6 +9,8 @@
 #include "decant/ops/flash_attn_prefill/cases.h"
 #include "decant/ops/flash_attn_prefill/flash_attn_prefill.h"
 #include "decant/ops/flash_attn_prefill/test_problem.h"
+#include "decant/ops/flash_attn_vec/flash_attn_vec.h"
+#include "decant/ops/kv_append/kv_append.h"
 #include "testing/compare.h"
 #include "testing/simd_targets.h"
 
@@ -22,7 +24,7 @@ using testing::rows_near;
 constexpr double kBound = 1e-5;
 
 TEST(FlashAttnPrefill, MatchesReference) {
-  const Device device = Device::cpu();
+  const Device device = Device::cpu({.threads = 1});
   struct Checked {
     Problem problem;
     reference::PrefillOutput want;
@@ -42,7 +44,7 @@ TEST(FlashAttnPrefill, MatchesReference) {
 
 // Softmax from nearly uniform to one-hot, and a scale below zero.
 TEST(FlashAttnPrefill, ScoresOfAnySize) {
-  const Device device = Device::cpu();
+  const Device device = Device::cpu({.threads = 1});
   for (const float q_size : {0.0f, 1e-3f, 10.0f, 100.0f}) {
     Problem problem({40, 4, 1, 128, 100, 100, 17}, q_size);
     for (const float sign : {1.0f, -1.0f}) {
@@ -61,7 +63,7 @@ TEST(FlashAttnPrefill, ScoresOfAnySize) {
 
 // Keys whose score is -infinity weigh nothing, even where they fill a query's first blocks.
 TEST(FlashAttnPrefill, MinusInfinityWeighsNothing) {
-  const Device device = Device::cpu();
+  const Device device = Device::cpu({.threads = 1});
   Problem problem({9, 4, 1, 64, 200, 200, 30});
   for (size_t row = 0; row < problem.q.size(); row += 64)
     problem.q[row] = std::abs(problem.q[row]) + 0.1f;
@@ -77,7 +79,7 @@ TEST(FlashAttnPrefill, MinusInfinityWeighsNothing) {
 
 // A NaN in K or V of one key reaches the queries that attend the key; all others keep their bits.
 TEST(FlashAttnPrefill, NanReachesExactlyTheQueriesThatAttendIt) {
-  const Device device = Device::cpu();
+  const Device device = Device::cpu({.threads = 1});
   constexpr AttnMask kWindow = AttnMask::kSlidingWindow;
   const PrefillCase cases[] = {
       {33, 4, 1, 32, 40, 44, 0, AttnMask::kCausal},  // 4 rows a token
@@ -118,7 +120,7 @@ TEST(FlashAttnPrefill, NanReachesExactlyTheQueriesThatAttendIt) {
 }
 
 TEST(FlashAttnPrefill, NanInAQueryStaysInItsRow) {
-  const Device device = Device::cpu();
+  const Device device = Device::cpu({.threads = 1});
   for_each_simd_target([&](const std::string&) {
     for (const uint32_t payload : {0x7FC00000u, 0x7F800001u, 0xFFFFFFFFu, 0x7FC00155u}) {
       Problem problem({20, 3, 1, 32, 70, 70, 5});
@@ -142,7 +144,7 @@ TEST(FlashAttnPrefill, NanInAQueryStaysInItsRow) {
 // A prompt of 150 tokens through a ring of 40 slots in batches of any size is what one batch over
 // a linear cache gives.
 TEST(FlashAttnPrefill, BatchesThroughARingMatchOneBatch) {
-  const Device device = Device::cpu();
+  const Device device = Device::cpu({.threads = 1});
   constexpr uint32_t kTokens = 150, kCapacity = 40, kWindowKeys = 33, kHeads = 4, kKvHeads = 2;
   constexpr uint32_t kDim = 64;
   const Problem whole(
@@ -184,6 +186,50 @@ TEST(FlashAttnPrefill, BatchesThroughARingMatchOneBatch) {
   });
 }
 
+// Through a ring that wraps and through a linear cache.
+TEST(FlashAttnPrefill, MatchesSingleTokenSteps) {
+  const Device device = Device::cpu({.threads = 1});
+  constexpr uint32_t kTokens = 70, kDim = 64;
+  for (const uint32_t capacity : {40u, kTokens}) {
+    Problem problem({kTokens, 4, 2, kDim});
+    if (capacity < kTokens) {
+      problem.c.mask = AttnMask::kSlidingWindow;
+      problem.c.sliding_window = 33;
+    }
+    const std::vector<double> unit = problem.want().unit;
+    for_each_simd_target([&](const std::string&) {
+      const Buffer q = device.upload<float>(problem.q, DType::kF32, {kTokens, 4, kDim}),
+                   k = device.upload<uint16_t>(problem.k_new, DType::kF16, {kTokens, 2, kDim}),
+                   v = device.upload<uint16_t>(problem.v_new, DType::kF16, {kTokens, 2, kDim}),
+                   k_cache = device.buffer(DType::kF16, {2, capacity, kDim}),
+                   v_cache = device.buffer(DType::kF16, {2, capacity, kDim}),
+                   out = device.buffer(DType::kF32, {kTokens, 4, kDim});
+      CommandEncoder encoder(device);
+      for (uint32_t i = 0; i < kTokens; ++i) {
+        kv_append(encoder, {.k = k.rows(i, 1),
+                            .v = v.rows(i, 1),
+                            .k_cache = k_cache,
+                            .v_cache = v_cache,
+                            .position = i,
+                            .ring = true});
+        flash_attn_vec(encoder, {.q = q.rows(i, 1).reshape({4, kDim}),
+                                 .k = k_cache,
+                                 .v = v_cache,
+                                 .out = out.rows(i, 1).reshape({4, kDim}),
+                                 .kv_seq_len = std::min(i + 1, capacity),
+                                 .scale = problem.scale,
+                                 .mask = problem.c.mask,
+                                 .sliding_window = problem.c.sliding_window,
+                                 .ring_start = i < capacity ? 0 : (i + 1) % capacity});
+      }
+      encoder.commit_and_wait();
+      const std::span<const float> steps = out.span<const float>();
+      EXPECT_TRUE(rows_near(problem.run(device), std::vector<double>(steps.begin(), steps.end()),
+                            kDim, kBound, unit));
+    });
+  }
+}
+
 TEST(FlashAttnPrefill, SameBitsForEveryThreadCountAndRun) {
   const PrefillCase cases[] = {{100, 4, 1, 64, 77, 80},
                                {90, 8, 4, 128, 40, 40, 9, AttnMask::kSlidingWindow, 33}};
@@ -199,7 +245,7 @@ TEST(FlashAttnPrefill, SameBitsForEveryThreadCountAndRun) {
 
 // Without older keys the cache may be given all the same, full of anything.
 TEST(FlashAttnPrefill, EmptyCacheIsNotRead) {
-  const Device device = Device::cpu();
+  const Device device = Device::cpu({.threads = 1});
   const std::vector<float> without = Problem({20, 4, 2, 64}).run(device);
   EXPECT_TRUE(bits_equal(Problem({20, 4, 2, 64, 0, 33}).run(device), without));
 }
