@@ -204,6 +204,11 @@ TEST_F(Fuse, NotWhenTheTwoConflictOtherwise) {
               plus(e, {}, t, b, t);  // overwrites what the fused kernel would keep
             }),
             "");
+  EXPECT_EQ(fused([&](CommandEncoder& e) {
+              doubled(e, {}, t, t);  // both in place: the second overwrites the first's input
+              plus(e, {}, t, b, t);
+            }),
+            "");
 }
 
 TEST_F(Fuse, NeverAcrossOrWithSdpa) {

@@ -37,16 +37,16 @@ void validate_tensors(const KvAppendArgs& args) {
   const Shape &k = args.k.shape(), &cache = args.k_cache.shape();
   require(k.rank() == 3 && args.k.elements() > 0 && k[0] <= UINT32_MAX &&
               k[0] * k[1] <= UINT32_MAX && k[2] <= UINT32_MAX,
-          "kv_append: k: expected the shape [n, num_kv_heads, head_dim], got {}", k.to_string());
-  require(args.v.shape() == k, "kv_append: v: expected the shape {} as k has, got {}",
-          k.to_string(), args.v.shape().to_string());
+          "kv_append: k: expected the shape [n, num_kv_heads, head_dim], got {}", k);
+  require(args.v.shape() == k, "kv_append: v: expected the shape {} as k has, got {}", k,
+          args.v.shape());
   require(cache.rank() == 3 && cache[0] == k[1] && cache[1] >= 1 && cache[1] <= UINT32_MAX &&
               cache[2] == k[2],
           "kv_append: k_cache: expected the shape [{}, kv_capacity, {}], got {}", k[1], k[2],
-          cache.to_string());
+          cache);
   require(args.v_cache.shape() == cache,
-          "kv_append: v_cache: expected the shape {} as k_cache has, got {}", cache.to_string(),
-          args.v_cache.shape().to_string());
+          "kv_append: v_cache: expected the shape {} as k_cache has, got {}", cache,
+          args.v_cache.shape());
 
   require(!args.k_cache.overlaps(args.v_cache), "kv_append: k_cache: must not overlap v_cache");
   for (const Buffer* input : {&args.k, &args.v, &args.position_buffer}) {
@@ -60,7 +60,7 @@ void validate_position(const KvAppendArgs& args) {
   if (args.position_buffer) {
     require(args.position_buffer.dtype() == DType::kU32 && args.position_buffer.elements() == 1,
             "kv_append: position_buffer: expected u32 [1], got {} {}",
-            to_string(args.position_buffer.dtype()), args.position_buffer.shape().to_string());
+            to_string(args.position_buffer.dtype()), args.position_buffer.shape());
     require(args.ring || n <= capacity,
             "kv_append: k: {} tokens do not fit a linear cache of {} slots", n, capacity);
     return;

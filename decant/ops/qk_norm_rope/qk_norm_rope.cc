@@ -47,13 +47,13 @@ void validate(const QkNormRopeArgs& args) {
               shape[2] <= UINT32_MAX && args.x.elements() / shape[2] <= UINT32_MAX,
           "qk_norm_rope: x: expected the shape [n, num_heads, head_dim] with an even head_dim, "
           "got {}",
-          shape.to_string());
+          shape);
   require(args.weight.elements() == shape[2],
           "qk_norm_rope: weight: expected {} elements as a head of x has, got {}", shape[2],
           args.weight.elements());
   require(args.rope.shape() == Shape({shape[0], 2, shape[2] / 2}),
           "qk_norm_rope: rope: expected the shape [{}, 2, {}], got {}", shape[0], shape[2] / 2,
-          args.rope.shape().to_string());
+          args.rope.shape());
   require(args.out.elements() == args.x.elements(),
           "qk_norm_rope: out: expected {} elements as x has, got {}", args.x.elements(),
           args.out.elements());

@@ -63,7 +63,7 @@ void validate(const char* op, std::initializer_list<Named> rows,
   require(row >= 1 && row <= UINT32_MAX && first.buffer.elements() >= 1 &&
               first.buffer.elements() / row <= UINT32_MAX,
           "{}: {}: expected 1 to 2^32-1 rows of 1 to 2^32-1 elements, got {}", op, first.name,
-          shape.to_string());
+          shape);
   for (const Named& arg : weights) {
     check(arg);
     require(arg.buffer.elements() == row, "{}: {}: expected {} elements as a row of {} has, got {}",

@@ -31,7 +31,7 @@ void validate(const RopeTableArgs& args) {
   const Shape& shape = args.out.shape();
   require(shape.rank() == 3 && shape[0] >= 1 && shape[0] <= UINT32_MAX && shape[1] == 2 &&
               shape[2] >= 1 && shape[2] <= UINT32_MAX,
-          "rope_table: out: expected the shape [n, 2, head_dim / 2], got {}", shape.to_string());
+          "rope_table: out: expected the shape [n, 2, head_dim / 2], got {}", shape);
   require(std::isfinite(args.base) && args.base > 0,
           "rope_table: base: expected a positive finite number, got {}", args.base);
   require(std::isfinite(args.position_scale),
@@ -41,7 +41,7 @@ void validate(const RopeTableArgs& args) {
   if (!args.position_buffer) return;
   require(args.position_buffer.dtype() == DType::kU32 && args.position_buffer.elements() == 1,
           "rope_table: position_buffer: expected u32 [1], got {} {}",
-          to_string(args.position_buffer.dtype()), args.position_buffer.shape().to_string());
+          to_string(args.position_buffer.dtype()), args.position_buffer.shape());
   require(!args.out.overlaps(args.position_buffer),
           "rope_table: out: must not overlap position_buffer");
 }

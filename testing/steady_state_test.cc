@@ -1,0 +1,88 @@
+// Recording, running and replaying ops again allocates nothing.
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <cstdlib>
+#include <functional>
+#include <new>
+#include <vector>
+
+#include "decant/core/graph.h"
+#include "decant/ops/cast/cast.h"
+#include "decant/ops/elementwise/elementwise.h"
+#include "decant/ops/gelu_mul/gelu_mul.h"
+#include "decant/ops/kv_append/kv_append.h"
+#include "decant/ops/qk_norm_rope/qk_norm_rope.h"
+#include "decant/ops/rms_norm/rms_norm.h"
+#include "decant/ops/rope_table/rope_table.h"
+
+// Every allocation of this binary is counted.
+namespace {
+std::atomic<size_t> allocations{0};
+}
+[[gnu::noinline]] void* operator new(size_t bytes) {
+  allocations.fetch_add(1, std::memory_order_relaxed);
+  if (void* p = std::malloc(bytes ? bytes : 1)) return p;
+  throw std::bad_alloc();
+}
+[[gnu::noinline]] void operator delete(void* p) noexcept { std::free(p); }
+[[gnu::noinline]] void operator delete(void* p, size_t) noexcept { std::free(p); }
+
+namespace decant {
+namespace {
+
+class SteadyState : public ::testing::Test {
+ protected:
+  // Runs `record` until it has what it needs, then counts.
+  size_t allocations_of(const std::function<void(CommandEncoder&)>& record) {
+    CommandEncoder encoder(device);
+    Graph graph = Graph::capture(device, record);
+    const auto round = [&] {
+      record(encoder);
+      encoder.commit_and_wait();
+      graph.replay_and_wait();
+    };
+    for (int i = 0; i < 3; ++i) round();
+    const size_t before = allocations.load();
+    for (int i = 0; i < 5; ++i) round();
+    return allocations.load() - before;
+  }
+  Buffer f32(const Shape& shape) { return device.buffer(DType::kF32, shape); }
+  Buffer f16(const Shape& shape) { return device.buffer(DType::kF16, shape); }
+
+  Device device = Device::cpu({.threads = 2});
+};
+
+TEST_F(SteadyState, OpsOfADecodeStep) {
+  const Buffer x = f32({2, 4, 64}), y = f32({2, 4, 64}), z = f32({2, 4, 64}), w = f32({64}),
+               rope = f32({2, 2, 32}), half = f16({2, 4, 64}), k_cache = f16({4, 16, 64}),
+               v_cache = f16({4, 16, 64}), position = device.buffer(DType::kU32, {1});
+  EXPECT_EQ(allocations_of([&](CommandEncoder& e) {
+              rms_norm(e, {.x = x, .out = y, .eps = 1e-6f, .weight = w});
+              rms_norm_add(e, {.x = y, .weight = w, .residual = x, .eps = 1e-6f});
+              rms_norm_add_norm(
+                  e,
+                  {.x = y, .weight = w, .residual = x, .next_weight = w, .out = z, .eps = 1e-6f});
+              add_rms_norm(e, {.a = y, .b = z, .sum = y, .weight = w, .out = z, .eps = 1e-6f});
+              rope_table(e, {.out = rope, .base = 1e4, .position_buffer = position});
+              qk_norm_rope(e, {.x = z, .weight = w, .rope = rope, .out = half, .eps = 1e-6f});
+              kv_append(e, {.k = half,
+                            .v = z,
+                            .k_cache = k_cache,
+                            .v_cache = v_cache,
+                            .position_buffer = position,
+                            .ring = true});
+              cast(e, {.x = half, .out = y});
+              add(e, {.a = y, .b = z, .out = y});
+              mul(e, {.a = y, .b = w, .out = y});
+              gelu_mul(e, {.gate = y, .up = z, .out = y});
+            }),
+            0u);
+}
+
+TEST_F(SteadyState, TheCounterCounts) {
+  EXPECT_GE(allocations_of([&](CommandEncoder&) { ::operator delete(::operator new(100)); }), 5u);
+}
+
+}  // namespace
+}  // namespace decant
