@@ -108,7 +108,7 @@ TEST(CpuDevice, ABarrierOrdersWhatDependsOnEachOther) {
                           g.arg<uint32_t>(1)[g.group.x] =
                               g.arg<uint32_t>(0)[(g.group.x + 1) % n] + 1;
                         }};
-  constexpr uint32_t kN = 64, kSteps = 100;
+  constexpr uint32_t kN = 64, kSteps = 40;
   const Device device = Device::cpu({.threads = 4});
   const Buffer a = device.buffer(DType::kU32, {kN}), b = device.buffer(DType::kU32, {kN});
   CommandEncoder encoder(device);
@@ -287,7 +287,7 @@ TEST(CpuDevice, EncodersOfManyThreads) {
       const KernelDef fails{.name = "fails",
                             .cpu = [](const CpuGroup&) { throw std::runtime_error("planned"); }};
       CommandEncoder encoder(device);
-      for (uint32_t round = 0; round < 200; ++round) {
+      for (uint32_t round = 0; round < 100; ++round) {
         const uint32_t value = t * 1000 + round;
         encoder.dispatch(&kStore, {bytes(value), writes(out)}, {.grid = {33}});
         encoder.commit_and_wait();
