@@ -41,7 +41,7 @@ void validate(const SampleArgs& args) {
   require(vocab > 0 && vocab <= INT32_MAX, "sample: logits: expected 1 to 2^31-1 elements, got {}",
           vocab);
   require(args.logits.shape()[args.logits.shape().rank() - 1] == vocab,
-          "sample: logits: expected one row, got shape {}", args.logits.shape().to_string());
+          "sample: logits: expected one row, got shape {}", args.logits.shape());
   require(args.token.elements() == 1, "sample: token: expected 1 element, got {}",
           args.token.elements());
   require(capacity > 0 && capacity <= INT32_MAX,
