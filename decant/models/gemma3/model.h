@@ -57,6 +57,8 @@ class Model {
   // Appends the token that start() or the last step() returned and returns the one sampled after
   // it. Throws InvalidArgument if there is no room.
   int32_t step();
+  // The same with a token of the caller's choice.
+  int32_t step(int32_t token);
 
   // Takes back the last `tokens` tokens (at most kMaxRewind). The next token may then be given to
   // prompt().

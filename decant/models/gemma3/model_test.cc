@@ -1,0 +1,253 @@
+// The whole model against the double-precision NumPy reference (testing/gemma3_reference.py), on
+// random tiny models that hold every tensor type, and on the real one.
+#include "decant/models/gemma3/model.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+
+#include "decant/core/error.h"
+#include "testing/compare.h"
+
+namespace decant::gemma3 {
+namespace {
+
+using testing::bits_equal;
+using testing::rows_near;
+
+constexpr double kBound = 1e-3;  // relative L2 of a row of logits
+constexpr const char* kTiny[] = {"f32",    "f16_untied",  "legacy_quants", "k_quants",
+                                 "q4_k_m", "rope_scaled", "softcap"};
+const SamplerOptions kGreedy{.temp = 0};
+
+std::filesystem::path folder() {
+  const char* path = std::getenv("DECANT_TEST_REFERENCES");
+  return path ? path : "";
+}
+
+template <typename T>
+std::vector<T> read_file(const std::filesystem::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  const std::vector<char> bytes(std::istreambuf_iterator<char>(file), {});
+  std::vector<T> values(bytes.size() / sizeof(T));
+  std::copy_n(bytes.data(), values.size() * sizeof(T), reinterpret_cast<char*>(values.data()));
+  return values;
+}
+
+size_t argmax(std::span<const double> row) {
+  return static_cast<size_t>(std::max_element(row.begin(), row.end()) - row.begin());
+}
+
+// Within the bound, and the same best token wherever the reference's two best are further apart
+// than the bound allows an element to move.
+void expect_logits(std::span<const float> got, std::span<const double> want) {
+  ASSERT_TRUE(rows_near(got, want, want.size(), kBound));
+  double norm = 0;
+  for (const double x : want) norm += x * x;
+  const size_t best = argmax(want);
+  std::vector<double> rest(want.begin(), want.end());
+  rest[best] = -HUGE_VAL;
+  if (want[best] - rest[argmax(rest)] <= 2 * kBound * std::sqrt(norm)) return;
+  ASSERT_EQ(argmax(std::vector<double>(got.begin(), got.end())), best);
+}
+
+struct TinyModel {
+  explicit TinyModel(const std::string& name)
+      : file(GgufFile::open(folder() / (name + ".gguf"))),
+        tokens(read_file<int32_t>(folder() / (name + ".tokens.i32"))),
+        logits(read_file<double>(folder() / (name + ".logits.f64"))),
+        vocab(logits.size() / tokens.size()) {}
+  std::span<const double> row(size_t i) const {
+    return std::span(logits).subspan(i * vocab, vocab);
+  }
+
+  GgufFile file;
+  std::vector<int32_t> tokens;
+  std::vector<double> logits;
+  size_t vocab;
+};
+
+std::vector<float> logits_of(const Model& model) {
+  const std::span<const float> all = model.logits().span<const float>();
+  return {all.begin(), all.end()};
+}
+
+class TinyGemma : public ::testing::TestWithParam<const char*> {
+ protected:
+  void SetUp() override {
+    if (!std::filesystem::exists(folder() / (std::string(GetParam()) + ".logits.f64")))
+      GTEST_SKIP() << "SKIPPED: no reference models; they need Python with numpy and gguf";
+  }
+};
+
+TEST_P(TinyGemma, TeacherForcedDecodingMatchesTheReference) {
+  const TinyModel tiny(GetParam());
+  ASSERT_GE(tiny.tokens.size(), 200u);
+  const Device device = Device::cpu({.threads = 1});
+  Model model(device, tiny.file, {.context = 256});
+  Sampler sampler(device, model.config().vocab, kGreedy);
+  model.prompt(std::span(tiny.tokens).first(1));
+  expect_logits(logits_of(model), tiny.row(0));
+  model.start(sampler);
+  for (size_t i = 1; i < tiny.tokens.size(); ++i) {
+    SCOPED_TRACE(i);
+    model.step(tiny.tokens[i]);
+    ASSERT_EQ(model.position(), i + 1);
+    ASSERT_NO_FATAL_FAILURE(expect_logits(logits_of(model), tiny.row(i)));
+  }
+}
+
+TEST_P(TinyGemma, PromptsOfAnyBatchSizeMatchTheReference) {
+  const TinyModel tiny(GetParam());
+  const Device device = Device::cpu({.threads = 1});
+  for (const uint32_t batch : {1u, 7u, 64u, 512u}) {
+    SCOPED_TRACE(batch);
+    Model model(device, tiny.file, {.context = 0, .prompt_batch = batch});
+    size_t expected = 3;
+    model.evaluate(tiny.tokens, 3, [&](size_t i, std::span<const float> logits) {
+      ASSERT_EQ(i, expected++);
+      ASSERT_NO_FATAL_FAILURE(expect_logits(logits, tiny.row(i)));
+    });
+    EXPECT_EQ(expected, tiny.tokens.size());
+  }
+}
+
+TEST_P(TinyGemma, PromptThenDecodeThenPromptMatchesTheReference) {
+  const TinyModel tiny(GetParam());
+  const Device device = Device::cpu({.threads = 1});
+  Model model(device, tiny.file, {.context = 256, .prompt_batch = 33});
+  Sampler sampler(device, model.config().vocab, kGreedy);
+  const std::span<const int32_t> tokens = tiny.tokens;
+  model.prompt(tokens.first(100));
+  expect_logits(logits_of(model), tiny.row(99));
+  model.start(sampler);
+  for (size_t i = 100; i < 120; ++i) model.step(tokens[i]);
+  expect_logits(logits_of(model), tiny.row(119));
+  model.prompt(tokens.subspan(120, 80));
+  expect_logits(logits_of(model), tiny.row(199));
+  for (size_t i = 200; i < tokens.size(); ++i) model.step(tokens[i]);
+  expect_logits(logits_of(model), tiny.row(tokens.size() - 1));
+}
+
+TEST_P(TinyGemma, RewindTakesTokensBack) {
+  const TinyModel tiny(GetParam());
+  const Device device = Device::cpu({.threads = 1});
+  Model model(device, tiny.file, {.context = 256});
+  Sampler sampler(device, model.config().vocab, kGreedy);
+  const std::span<const int32_t> tokens = tiny.tokens;
+  model.prompt(tokens.first(20));
+  model.start(sampler);
+  // Before, at and after the ring of 48 + 7 slots wraps.
+  for (const size_t at : {30u, 48u, 52u, 55u, 57u, 61u, 130u}) {
+    SCOPED_TRACE(at);
+    while (model.position() < at) model.step(tokens[model.position()]);
+    const std::vector<float> before = logits_of(model);
+    for (int i = 0; i < 7; ++i) model.step(static_cast<int32_t>(100 + i));  // wrong ones
+    model.rewind(7);
+    EXPECT_EQ(model.position(), at);
+    model.rewind(1);
+    model.step(tokens[at - 1]);
+    EXPECT_TRUE(bits_equal(logits_of(model), before));
+  }
+}
+
+TEST_P(TinyGemma, SameBitsForEveryThreadCount) {
+  const TinyModel tiny(GetParam());
+  std::vector<float> first;
+  for (const uint32_t threads : {1u, 2u, 3u, 4u}) {
+    const Device device = Device::cpu({.threads = threads});
+    Model model(device, tiny.file, {.context = 256});
+    Sampler sampler(device, model.config().vocab, kGreedy);
+    model.prompt(std::span(tiny.tokens).first(70));
+    model.start(sampler);
+    for (int i = 0; i < 20; ++i) model.step();
+    if (first.empty()) first = logits_of(model);
+    EXPECT_TRUE(bits_equal(logits_of(model), first)) << threads;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Models, TinyGemma, ::testing::ValuesIn(kTiny),
+                         [](const auto& p) { return std::string(p.param); });
+
+class OneTinyGemma : public TinyGemma {};
+
+TEST_P(OneTinyGemma, TheGraphFusesResidualsWithNorms) {
+  const TinyModel tiny(GetParam());
+  const Device device = Device::cpu({.threads = 1});
+  Model model(device, tiny.file, {.context = 256});
+  Sampler sampler(device, model.config().vocab, kGreedy);
+  model.prompt(std::span(tiny.tokens).first(1));
+  model.start(sampler);
+  // 7 layers of two blocks, each ending in a residual add that the next norm follows.
+  EXPECT_NE(model.describe_graph().find("fused: 14 pairs"), std::string::npos)
+      << model.describe_graph();
+}
+
+TEST_P(OneTinyGemma, RejectsWhatDoesNotFit) {
+  const TinyModel tiny(GetParam());
+  const Device device = Device::cpu({.threads = 1});
+  const auto message = [](const auto& call) -> std::string {
+    try {
+      call();
+    } catch (const Error& e) {
+      EXPECT_EQ(e.kind(), ErrorKind::kInvalidArgument);
+      return e.what();
+    }
+    return "accepted";
+  };
+  EXPECT_EQ(message([&] { Model(device, tiny.file, {.context = 513}); }),
+            "gemma3: context: must be at most the model's 512 tokens, got 513");
+  Model model(device, tiny.file, {.context = 64});
+  Sampler sampler(device, model.config().vocab, kGreedy);
+  EXPECT_EQ(message([&] { model.prompt({}); }), "gemma3: tokens: expected at least one, got none");
+  EXPECT_EQ(message([&] { model.prompt(std::span(tiny.tokens).first(65)); }),
+            "gemma3: tokens: 65 do not fit: 0 of the context's 64 are taken");
+  const int32_t bad[] = {2, -1};
+  EXPECT_EQ(message([&] { model.prompt(bad); }),
+            fmt::format("gemma3: tokens: id must be 0 to {}, got -1 at 1", tiny.vocab - 1));
+  EXPECT_EQ(message([&] { model.start(sampler); }), "gemma3: start: needs a prompt first");
+  EXPECT_EQ(message([&] { model.step(); }), "gemma3: step: call start() first");
+  EXPECT_EQ(model.position(), 0u);
+  model.prompt(std::span(tiny.tokens).first(60));
+  model.start(sampler);
+  for (int i = 0; i < 4; ++i) model.step();
+  EXPECT_EQ(model.room(), 0u);
+  EXPECT_EQ(message([&] { model.step(); }), "gemma3: step: the context's 64 tokens are full");
+  EXPECT_EQ(message([&] { model.rewind(8); }),
+            "gemma3: rewind: at most 7 tokens can be taken back, got 8");
+  model.reset();
+  model.prompt(std::span(tiny.tokens).first(64));
+  expect_logits(logits_of(model), tiny.row(63));
+}
+
+INSTANTIATE_TEST_SUITE_P(Models, OneTinyGemma, ::testing::Values("q4_k_m"),
+                         [](const auto& p) { return std::string(p.param); });
+
+TEST(RealGemma, LogitsMatchTheReference) {
+  const char* path = std::getenv("DECANT_TEST_MODEL");
+  if (!path) GTEST_SKIP() << "SKIPPED: DECANT_TEST_MODEL does not name the model";
+  if (!std::filesystem::exists(folder() / "real.logits.f64"))
+    GTEST_SKIP() << "SKIPPED: no reference logits; they need Python with numpy and gguf";
+  const std::vector<int32_t> tokens = read_file<int32_t>(folder() / "real.tokens.i32");
+  const std::vector<double> want = read_file<double>(folder() / "real.logits.f64");
+  const GgufFile file = GgufFile::open(path);
+  const Device device = Device::cpu({.threads = 1});
+  Model model(device, file);
+  Sampler sampler(device, model.config().vocab, kGreedy);
+  model.prompt(tokens);
+  expect_logits(logits_of(model), want);
+  // The same by decoding token by token.
+  model.reset();
+  model.prompt(std::span(tokens).first(1));
+  model.start(sampler);
+  for (size_t i = 1; i < tokens.size(); ++i) model.step(tokens[i]);
+  expect_logits(logits_of(model), want);
+}
+
+}  // namespace
+}  // namespace decant::gemma3
