@@ -2,11 +2,11 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
 #include <atomic>
 #include <cstdlib>
 #include <memory>
 #include <new>
-#include <numeric>
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -340,10 +340,12 @@ TEST_F(EncoderTest, ReuseAllocatesNothing) {
 
 // An encoder per thread over one device.
 TEST_F(EncoderTest, ThreadsWithTheirOwnEncoders) {
-  std::vector<Buffer> outs;
-  for (int t = 0; t < 4; ++t) outs.push_back(device.buffer(DType::kF32, {8}));
+  const std::array<Buffer, 4> outs = {
+      device.buffer(DType::kF32, {8}), device.buffer(DType::kF32, {8}),
+      device.buffer(DType::kF32, {8}), device.buffer(DType::kF32, {8})};
   std::vector<std::thread> threads;
-  for (int t = 0; t < 4; ++t)
+  threads.reserve(outs.size());
+  for (size_t t = 0; t < outs.size(); ++t)
     threads.emplace_back([&, t] {
       CommandEncoder own(device);
       const auto addend = static_cast<float>(t);
@@ -353,8 +355,8 @@ TEST_F(EncoderTest, ThreadsWithTheirOwnEncoders) {
       }
     });
   for (std::thread& thread : threads) thread.join();
-  for (int t = 0; t < 4; ++t)
-    EXPECT_EQ(outs[static_cast<size_t>(t)].span<float>()[5], 50.0f * static_cast<float>(t));
+  for (size_t t = 0; t < outs.size(); ++t)
+    EXPECT_EQ(outs[t].span<float>()[5], 50.0f * static_cast<float>(t));
 }
 
 }  // namespace

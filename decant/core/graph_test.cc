@@ -6,7 +6,6 @@
 
 #include <cstdint>
 #include <memory>
-#include <numeric>
 #include <stdexcept>
 #include <utility>
 #include <vector>
@@ -22,7 +21,6 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::Not;
 using testing::plus;
-using testing::Step;
 using testing::total;
 
 class GraphTest : public ::testing::Test {

@@ -17,7 +17,8 @@ void bench(benchmark::State& state, const RmsNormCase& c, Mode mode) {
   const Buffer x = device.upload<float>(ones, DType::kF32, shape),
                out = device.buffer(DType::kF32, shape),
                residual = device.buffer(DType::kF32, shape),
-               weight = device.buffer(DType::kF32, {c.row_elems});
+               weight = device.upload<float>(std::span(ones).first(c.row_elems), DType::kF32,
+                                             {c.row_elems});
   CommandEncoder encoder(device);
   for (auto _ : state) {
     switch (mode) {

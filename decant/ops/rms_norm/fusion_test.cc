@@ -29,13 +29,21 @@ class RmsNormFusion : public ::testing::Test {
   }
   Buffer scratch() { return device.buffer(DType::kF32, {kRows, kRow}, Usage::kScratch); }
 
+  static std::vector<std::vector<float>> contents(const std::vector<Buffer>& buffers) {
+    std::vector<std::vector<float>> all;
+    all.reserve(buffers.size());
+    for (const Buffer& buffer : buffers) {
+      const std::span<const float> values = buffer.span<const float>();
+      all.emplace_back(values.begin(), values.end());
+    }
+    return all;
+  }
+
   // Runs `record` eagerly and as a graph on every target, from the same content of `results`, and
   // compares them. Returns the kernels that the graph runs, one line each.
   std::string kernels_of(const std::function<void(CommandEncoder&)>& record,
                          const std::vector<Buffer>& results) {
-    std::vector<std::vector<float>> initial;
-    for (const Buffer& r : results)
-      initial.emplace_back(r.span<float>().begin(), r.span<float>().end());
+    const std::vector<std::vector<float>> initial = contents(results);
     const auto reset = [&] {
       for (size_t i = 0; i < results.size(); ++i)
         device.write(results[i], std::as_bytes(std::span(initial[i])));
@@ -46,9 +54,7 @@ class RmsNormFusion : public ::testing::Test {
       CommandEncoder encoder(device);
       record(encoder);
       encoder.commit_and_wait();
-      std::vector<std::vector<float>> eager;
-      for (const Buffer& r : results)
-        eager.emplace_back(r.span<float>().begin(), r.span<float>().end());
+      const std::vector<std::vector<float>> eager = contents(results);
       reset();
       graph.replay_and_wait();
       for (size_t i = 0; i < results.size(); ++i)
