@@ -28,7 +28,7 @@ configure_package_config_file(cmake/decantConfig.cmake.in decantConfig.cmake
 write_basic_package_version_file(decantConfigVersion.cmake COMPATIBILITY SameMinorVersion)
 install(FILES ${CMAKE_CURRENT_BINARY_DIR}/decantConfig.cmake
               ${CMAKE_CURRENT_BINARY_DIR}/decantConfigVersion.cmake
-              cmake/Findpthreadpool.cmake cmake/Findsentencepiece.cmake
+              cmake/Findsentencepiece.cmake
         DESTINATION ${package_dir})
 
 # --- pkg-config, relocatable: the prefix is told from the place of the file itself.
@@ -37,9 +37,8 @@ string(REGEX REPLACE "/$" "" DECANT_PC_PREFIX ${DECANT_PC_PREFIX})
 set(DECANT_PC_REQUIRES "fmt")
 set(DECANT_PC_LIBS "-L\${libdir} -ldecant")
 if(DECANT_IS_STATIC)
-  get_filename_component(pthreadpool_dir ${pthreadpool_LIBRARY} DIRECTORY)
   string(APPEND DECANT_PC_REQUIRES " libhwy sentencepiece")
-  string(APPEND DECANT_PC_LIBS " -L${pthreadpool_dir} -lpthreadpool -pthread")
+  string(APPEND DECANT_PC_LIBS " -pthread")
 endif()
 configure_file(cmake/decant.pc.in decant.pc @ONLY)
 install(FILES ${CMAKE_CURRENT_BINARY_DIR}/decant.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)

@@ -35,8 +35,6 @@ with_build_progress() {
 # configure PRESET [CMAKE ARGUMENTS...]
 configure() {
   local arguments=(-S "$root" --preset "$@")
-  # What scripts/setup had to build itself (macOS).
-  [ -d "$root/build/deps" ] && arguments+=("-DCMAKE_PREFIX_PATH=$root/build/deps")
   # Warnings and errors come on stderr.
   (cd "$root" && cmake "${arguments[@]}" >/dev/null) || die "cmake --preset $1 failed, see above"
 }
