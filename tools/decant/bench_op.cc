@@ -200,7 +200,7 @@ void add_bench_op(CLI::App& app, Command& chosen) {
   CLI::App* sub = app.add_subcommand("bench-op", "Measure one op against the machine's limits");
   sub->add_option("op", options->op, "The op: flash_attn_vec")->type_name("OP")->required();
   sub->add_option("--shape", options->shapes,
-                  "head_dim, query heads, KV heads, keys; repeatable (default: the README's rows)")
+                  "head_dim, query heads, KV heads, keys; repeatable (default: a table)")
       ->type_name("D,HQ,HKV,KV")
       ->allow_extra_args(false);
   sub->add_option("--kv-dtype", options->kv_dtype, "Type of keys and values: f16")
@@ -214,7 +214,7 @@ void add_bench_op(CLI::App& app, Command& chosen) {
       ->check(between(0, 3600))
       ->capture_default_str();
   sub->add_option("--rotate-mb", options->rotate_mb,
-                  "K and V lie in so many MiB and are used in turn, so that caches do not flatter")
+                  "K and V rotate through so much memory, past the caches")
       ->type_name("MIB")
       ->check(between(256, 1 << 20))
       ->capture_default_str();

@@ -33,9 +33,8 @@ std::string default_model() {
 }  // namespace
 
 void add_model_option(CLI::App& app, std::string& path) {
-  app.add_option(
-         "-m,--model", path,
-         "GGUF file (default: Gemma 3 270M from the cache directory, see scripts/fetch-model)")
+  app.add_option("-m,--model", path,
+                 "GGUF file (default: the Gemma 3 270M that scripts/fetch-model got)")
       ->type_name("FILE")
       ->check([](const std::string& text) {
         return text.empty() ? std::string("expected a file name, got none") : std::string();

@@ -24,7 +24,9 @@ int parse_and_run(int argc, char** argv) {
   app.get_formatter()->column_width(26);
 
   Command chosen;
-  for (const auto add : {add_bench_op, add_tokenize, add_info, add_devices}) add(app, chosen);
+  for (const auto add :
+       {add_generate, add_bench, add_bench_op, add_perplexity, add_tokenize, add_info, add_devices})
+    add(app, chosen);
 
   try {
     app.parse(argc, argv);
@@ -45,8 +47,13 @@ int parse_and_run(int argc, char** argv) {
       throw UsageError(fmt::format("expected a command, got {}; there are: {}",
                                    rest.empty() ? "none" : "'" + rest.front() + "'", commands));
     }
-    const std::string which = app.get_subcommands().front()->get_name();
-    throw UsageError(fmt::format("{}: {}\nSee `decant {} --help`.", which, error.what(), which));
+    const CLI::App& sub = *app.get_subcommands().front();
+    // A misspelled option matters more than what is missing because of it.
+    const std::vector<std::string> rest = sub.remaining();
+    throw UsageError(
+        fmt::format("{}: {}\nSee `decant {} --help`.", sub.get_name(),
+                    rest.empty() ? error.what() : "unexpected argument '" + rest.front() + "'",
+                    sub.get_name()));
   }
   return chosen();
 }
