@@ -78,7 +78,7 @@ std::vector<std::byte> GgufBuilder::build() const {
     offsets.push_back(tensor.offset.value_or(offset));
     append_string(file, tensor.name);
     append(file, static_cast<uint32_t>(tensor.dims.size()));
-    for (auto dim = tensor.dims.rbegin(); dim != tensor.dims.rend(); ++dim) append(file, *dim);
+    for (size_t i = tensor.dims.size(); i-- > 0;) append(file, tensor.dims[i]);
     append(file, tensor.type);
     append(file, offsets.back());
     offset += tensor.data.size();

@@ -112,6 +112,7 @@ TEST_F(BufferPoolTest, FromManyThreads) {
   constexpr int kThreads = 4, kRounds = 300;
   std::atomic<int> wrong{0};
   std::vector<std::thread> threads;
+  threads.reserve(kThreads);
   for (int t = 0; t < kThreads; ++t)
     threads.emplace_back([&, t] {
       const auto mark = static_cast<uint8_t>(t + 1);

@@ -124,6 +124,7 @@ TEST(KernelRegistry, OnceFromManyThreads) {
     std::atomic<int> made{0};
     std::vector<const Counted*> got(8);
     std::vector<std::thread> threads;
+    threads.reserve(got.size());
     for (const Counted*& one : got)
       threads.emplace_back([&] {
         one = &registry.once<Counted>([&](KernelRegistry& r) {

@@ -10,7 +10,6 @@ namespace decant {
 namespace {
 
 using testing::append;
-using testing::append_string;
 using testing::GgufBuilder;
 using testing::sample_gguf;
 

@@ -259,6 +259,7 @@ TEST(Gguf, WeightsFromManyThreads) {
   const Device device = Device::cpu({.threads = 1});
   std::vector<Buffer> got(8);
   std::vector<std::thread> threads;
+  threads.reserve(got.size());
   for (Buffer& buffer : got)
     threads.emplace_back([&] { buffer = file.weight(device, "q8_0.weight"); });
   for (std::thread& thread : threads) thread.join();
