@@ -16,10 +16,11 @@ struct UnpackQ3_K {
   using Block = BlockQ3_K;
   static constexpr size_t kBlockElems = 256;
   static constexpr size_t kSubElems = 16;
+  static constexpr size_t kStepElems = 128;
   static constexpr bool kHasMin = false;
 
-  static HWY_INLINE void unpack(const Block* HWY_RESTRICT block, size_t /*count is 1*/,
-                                Chunk& HWY_RESTRICT out) {
+  static HWY_INLINE void unpack_scales(const Block* HWY_RESTRICT block, size_t /*count is 1*/,
+                                       Chunk& HWY_RESTRICT out) {
     // Four scales a word, as in q3_k.h: low nibbles of the first 8 bytes, high bits of the last 4.
     uint32_t words[3];
     std::memcpy(words, block->scales, 12);
@@ -35,33 +36,34 @@ struct UnpackQ3_K {
           ((s[i] | 0x8080808080808080u) - 0x2020202020202020u) ^ 0x8080808080808080u;
       std::memcpy(scales + i * 8, &minus_32, 8);
     }
-    const float d_scale = f32_from_f16(block->d);
+    const float d_scale = load_four_halves(block->scales + 6).value[3];
     scale_small<8>(scales, d_scale, out.scale);
     scale_small<8>(scales + 8, d_scale, out.scale + 8);
+  }
 
+  static HWY_INLINE void unpack_step(const Block* HWY_RESTRICT block, size_t step,
+                                     int8_t* HWY_RESTRICT q) {
     const Bytes d;
+    const hn::Repartition<uint16_t, Bytes> d16;
     for (size_t i = 0; i < 32; i += hn::Lanes(d)) {
-      const auto high = hn::LoadU(d, block->hmask + i);
-      const auto first = hn::LoadU(d, block->qs + i), second = hn::LoadU(d, block->qs + 32 + i);
-      store<0, 0>(first, high, out.q + i);
-      store<2, 1>(first, high, out.q + i + 32);
-      store<4, 2>(first, high, out.q + i + 64);
-      store<6, 3>(first, high, out.q + i + 96);
-      store<0, 4>(second, high, out.q + i + 128);
-      store<2, 5>(second, high, out.q + i + 160);
-      store<4, 6>(second, high, out.q + i + 192);
-      store<6, 7>(second, high, out.q + i + 224);
+      const auto bits = hn::LoadU(d, block->qs + step * 32 + i);
+      // The bits of this half of the block become bits 0 to 3.
+      const auto high =
+          hn::BitCast(d, hn::ShiftRightSame(hn::BitCast(d16, hn::LoadU(d, block->hmask + i)),
+                                            static_cast<int>(4 * step)));
+      store(bits, move_bit<0, 2>(high), q + i);
+      store(move_bit<2, 0>(bits), move_bit<1, 2>(high), q + 32 + i);
+      store(move_bit<4, 0>(bits), high, q + 64 + i);
+      store(move_bit<6, 0>(bits), move_bit<3, 2>(high), q + 96 + i);
     }
   }
 
  private:
-  template <int kShift, int kBit>
-  static HWY_INLINE void store(hn::Vec<Bytes> bits, hn::Vec<Bytes> high, int8_t* HWY_RESTRICT to) {
+  // Takes the low 2 bits of `low` and bit 2 of `high`.
+  static HWY_INLINE void store(hn::Vec<Bytes> low, hn::Vec<Bytes> high, int8_t* HWY_RESTRICT q) {
     const Bytes d;
-    const hn::RebindToSigned<Bytes> di;
-    const auto low = hn::And(shift_right_bits<kShift>(bits), hn::Set(d, 3));
-    const auto bit2 = hn::And(move_bit<kBit, 2>(high), hn::Set(d, 4));
-    hn::Store(hn::BitCast(di, hn::Sub(hn::Or(low, bit2), hn::Set(d, 4))), di, to);
+    const auto both = hn::Or(hn::And(low, hn::Set(d, 3)), hn::And(high, hn::Set(d, 4)));
+    store_q(hn::Sub(both, hn::Set(d, 4)), q);
   }
 };
 

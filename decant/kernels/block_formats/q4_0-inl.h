@@ -16,18 +16,20 @@ struct UnpackQ4_0 {
   using Block = BlockQ4_0;
   static constexpr size_t kBlockElems = 32;
   static constexpr size_t kSubElems = 32;
+  static constexpr size_t kStepElems = 32;
   static constexpr bool kHasMin = false;
 
-  // Unpacks `count` <= 8 blocks.
-  static HWY_INLINE void unpack(const Block* HWY_RESTRICT blocks, size_t count,
-                                Chunk& HWY_RESTRICT out) {
-    const Bytes d;
-    const hn::RebindToSigned<Bytes> di;
+  static HWY_INLINE void unpack_scales(const Block* HWY_RESTRICT blocks, size_t count,
+                                       Chunk& HWY_RESTRICT out) {
     load_f16_field(blocks, count, &Block::d, out.scale);
-    for (size_t b = 0; b < count; ++b)
-      unpack_nibbles_32(blocks[b].qs, [&](size_t at, hn::Vec<Bytes> q) HWY_ATTR {
-        hn::Store(hn::BitCast(di, hn::Sub(q, hn::Set(d, 8))), di, out.q + b * 32 + at);
-      });
+  }
+
+  static HWY_INLINE void unpack_step(const Block* HWY_RESTRICT blocks, size_t step,
+                                     int8_t* HWY_RESTRICT q) {
+    const Bytes d;
+    unpack_nibbles_32(blocks[step].qs, [&](size_t at, hn::Vec<Bytes> low) HWY_ATTR {
+      store_q(hn::Sub(low, hn::Set(d, 8)), q + at);
+    });
   }
 };
 

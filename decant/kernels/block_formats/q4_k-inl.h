@@ -16,24 +16,26 @@ struct UnpackQ4_K {
   using Block = BlockQ4_K;
   static constexpr size_t kBlockElems = 256;
   static constexpr size_t kSubElems = 32;
+  static constexpr size_t kStepElems = 64;
   static constexpr bool kHasMin = true;
 
-  static HWY_INLINE void unpack(const Block* HWY_RESTRICT block, size_t /*count is 1*/,
-                                Chunk& HWY_RESTRICT out) {
+  static HWY_INLINE void unpack_scales(const Block* HWY_RESTRICT block, size_t /*count is 1*/,
+                                       Chunk& HWY_RESTRICT out) {
     const ScaleMinK4 packed = unpack_scale_min_k4(block->scales);
-    scale_small<8>(packed.scale, f32_from_f16(block->d), out.scale);
-    scale_small<8>(packed.min, f32_from_f16(block->dmin), out.min);
+    const FourHalves d_dmin = load_four_halves(block);
+    scale_small<8>(packed.scale, d_dmin.value[0], out.scale);
+    scale_small<8>(packed.min, d_dmin.value[1], out.min);
+  }
 
+  static HWY_INLINE void unpack_step(const Block* HWY_RESTRICT block, size_t step,
+                                     int8_t* HWY_RESTRICT q) {
     const Bytes d;
-    const hn::RebindToSigned<Bytes> di;
     const auto mask = hn::Set(d, 15);
-    for (size_t g = 0; g < 4; ++g)
-      for (size_t i = 0; i < 32; i += hn::Lanes(d)) {
-        const auto both = hn::LoadU(d, block->qs + g * 32 + i);
-        int8_t* HWY_RESTRICT to = out.q + g * 64 + i;
-        hn::Store(hn::BitCast(di, hn::And(both, mask)), di, to);
-        hn::Store(hn::BitCast(di, hn::And(shift_right_bits<4>(both), mask)), di, to + 32);
-      }
+    for (size_t i = 0; i < 32; i += hn::Lanes(d)) {
+      const auto both = hn::LoadU(d, block->qs + step * 32 + i);
+      store_q(hn::And(both, mask), q + i);
+      store_q(hn::And(move_bit<4, 0>(both), mask), q + 32 + i);
+    }
   }
 };
 

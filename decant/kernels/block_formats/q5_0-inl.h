@@ -16,21 +16,22 @@ struct UnpackQ5_0 {
   using Block = BlockQ5_0;
   static constexpr size_t kBlockElems = 32;
   static constexpr size_t kSubElems = 32;
+  static constexpr size_t kStepElems = 32;
   static constexpr bool kHasMin = false;
 
-  // Unpacks `count` <= 8 blocks.
-  static HWY_INLINE void unpack(const Block* HWY_RESTRICT blocks, size_t count,
-                                Chunk& HWY_RESTRICT out) {
-    const Bytes d;
-    const hn::RebindToSigned<Bytes> di;
+  static HWY_INLINE void unpack_scales(const Block* HWY_RESTRICT blocks, size_t count,
+                                       Chunk& HWY_RESTRICT out) {
     load_f16_field(blocks, count, &Block::d, out.scale);
-    for (size_t b = 0; b < count; ++b)
-      unpack_nibbles_32(blocks[b].qs, [&](size_t at, hn::Vec<Bytes> low) HWY_ATTR {
-        // With bit 4 set, q - 16 is the nibble itself; without, the nibble below 0xF0 = -16.
-        const auto bit4 = hn::LoadMaskBits(d, blocks[b].qh + at / 8);
-        const auto q = hn::Or(low, hn::IfThenZeroElse(bit4, hn::Set(d, 0xF0)));
-        hn::Store(hn::BitCast(di, q), di, out.q + b * 32 + at);
-      });
+  }
+
+  static HWY_INLINE void unpack_step(const Block* HWY_RESTRICT blocks, size_t step,
+                                     int8_t* HWY_RESTRICT q) {
+    const Bytes d;
+    unpack_nibbles_32(blocks[step].qs, [&](size_t at, hn::Vec<Bytes> low) HWY_ATTR {
+      // With bit 4 set, q - 16 is the nibble itself; without, the nibble below 0xF0 = -16.
+      const auto bit4 = hn::LoadMaskBits(d, blocks[step].qh + at / 8);
+      store_q(hn::Or(low, hn::IfThenZeroElse(bit4, hn::Set(d, 0xF0))), q + at);
+    });
   }
 };
 

@@ -16,22 +16,23 @@ struct UnpackQ5_1 {
   using Block = BlockQ5_1;
   static constexpr size_t kBlockElems = 32;
   static constexpr size_t kSubElems = 32;
+  static constexpr size_t kStepElems = 32;
   static constexpr bool kHasMin = true;
 
-  // Unpacks `count` <= 8 blocks.
-  static HWY_INLINE void unpack(const Block* HWY_RESTRICT blocks, size_t count,
-                                Chunk& HWY_RESTRICT out) {
-    const Bytes d;
-    const hn::RebindToSigned<Bytes> di;
+  static HWY_INLINE void unpack_scales(const Block* HWY_RESTRICT blocks, size_t count,
+                                       Chunk& HWY_RESTRICT out) {
     load_f16_field(blocks, count, &Block::d, out.scale);
     load_f16_field(blocks, count, &Block::m, out.min);
     negate_8(out.min);  // m is added, the chunk's minimum subtracted
-    for (size_t b = 0; b < count; ++b)
-      unpack_nibbles_32(blocks[b].qs, [&](size_t at, hn::Vec<Bytes> low) HWY_ATTR {
-        const auto bit4 = hn::LoadMaskBits(d, blocks[b].qh + at / 8);
-        const auto q = hn::Or(low, hn::IfThenElseZero(bit4, hn::Set(d, 0x10)));
-        hn::Store(hn::BitCast(di, q), di, out.q + b * 32 + at);
-      });
+  }
+
+  static HWY_INLINE void unpack_step(const Block* HWY_RESTRICT blocks, size_t step,
+                                     int8_t* HWY_RESTRICT q) {
+    const Bytes d;
+    unpack_nibbles_32(blocks[step].qs, [&](size_t at, hn::Vec<Bytes> low) HWY_ATTR {
+      const auto bit4 = hn::LoadMaskBits(d, blocks[step].qh + at / 8);
+      store_q(hn::Or(low, hn::IfThenElseZero(bit4, hn::Set(d, 0x10))), q + at);
+    });
   }
 };
 

@@ -16,36 +16,32 @@ struct UnpackQ5_K {
   using Block = BlockQ5_K;
   static constexpr size_t kBlockElems = 256;
   static constexpr size_t kSubElems = 32;
+  static constexpr size_t kStepElems = 64;
   static constexpr bool kHasMin = true;
 
-  static HWY_INLINE void unpack(const Block* HWY_RESTRICT block, size_t /*count is 1*/,
-                                Chunk& HWY_RESTRICT out) {
+  static HWY_INLINE void unpack_scales(const Block* HWY_RESTRICT block, size_t /*count is 1*/,
+                                       Chunk& HWY_RESTRICT out) {
     const ScaleMinK4 packed = unpack_scale_min_k4(block->scales);
-    scale_small<8>(packed.scale, f32_from_f16(block->d), out.scale);
-    scale_small<8>(packed.min, f32_from_f16(block->dmin), out.min);
-
-    const Bytes d;
-    for (size_t i = 0; i < 32; i += hn::Lanes(d)) {
-      const auto high = hn::LoadU(d, block->qh + i);
-      store<0>(hn::LoadU(d, block->qs + i), high, out.q + i);
-      store<2>(hn::LoadU(d, block->qs + 32 + i), high, out.q + 64 + i);
-      store<4>(hn::LoadU(d, block->qs + 64 + i), high, out.q + 128 + i);
-      store<6>(hn::LoadU(d, block->qs + 96 + i), high, out.q + 192 + i);
-    }
+    const FourHalves d_dmin = load_four_halves(block);
+    scale_small<8>(packed.scale, d_dmin.value[0], out.scale);
+    scale_small<8>(packed.min, d_dmin.value[1], out.min);
   }
 
- private:
-  // Low nibbles with bit kBit of `high` as their bit 4, high nibbles with the bit after it.
-  template <int kBit>
-  static HWY_INLINE void store(hn::Vec<Bytes> both, hn::Vec<Bytes> high, int8_t* HWY_RESTRICT to) {
+  static HWY_INLINE void unpack_step(const Block* HWY_RESTRICT block, size_t step,
+                                     int8_t* HWY_RESTRICT q) {
     const Bytes d;
-    const hn::RebindToSigned<Bytes> di;
-    const auto nibble = hn::Set(d, 15), bit4 = hn::Set(d, 16);
-    const auto low_q = hn::Or(hn::And(both, nibble), hn::And(move_bit<kBit, 4>(high), bit4));
-    const auto high_q = hn::Or(hn::And(shift_right_bits<4>(both), nibble),
-                               hn::And(move_bit<kBit + 1, 4>(high), bit4));
-    hn::Store(hn::BitCast(di, low_q), di, to);
-    hn::Store(hn::BitCast(di, high_q), di, to + 32);
+    const hn::Repartition<uint16_t, Bytes> d16;
+    const auto mask = hn::Set(d, 15), bit4 = hn::Set(d, 16);
+    for (size_t i = 0; i < 32; i += hn::Lanes(d)) {
+      const auto both = hn::LoadU(d, block->qs + step * 32 + i);
+      // The bits of these 64 weights become bits 0 and 1.
+      const auto high =
+          hn::BitCast(d, hn::ShiftRightSame(hn::BitCast(d16, hn::LoadU(d, block->qh + i)),
+                                            static_cast<int>(2 * step)));
+      store_q(hn::Or(hn::And(both, mask), hn::And(move_bit<0, 4>(high), bit4)), q + i);
+      store_q(hn::Or(hn::And(move_bit<4, 0>(both), mask), hn::And(move_bit<1, 4>(high), bit4)),
+              q + 32 + i);
+    }
   }
 };
 

@@ -16,16 +16,19 @@ struct UnpackQ8_0 {
   using Block = BlockQ8_0;
   static constexpr size_t kBlockElems = 32;
   static constexpr size_t kSubElems = 32;
+  static constexpr size_t kStepElems = 32;
   static constexpr bool kHasMin = false;
 
-  // Unpacks `count` <= 8 blocks.
-  static HWY_INLINE void unpack(const Block* HWY_RESTRICT blocks, size_t count,
-                                Chunk& HWY_RESTRICT out) {
-    const hn::RebindToSigned<Bytes> di;
+  static HWY_INLINE void unpack_scales(const Block* HWY_RESTRICT blocks, size_t count,
+                                       Chunk& HWY_RESTRICT out) {
     load_f16_field(blocks, count, &Block::d, out.scale);
-    for (size_t b = 0; b < count; ++b)
-      for (size_t i = 0; i < 32; i += hn::Lanes(di))
-        hn::Store(hn::LoadU(di, blocks[b].qs + i), di, out.q + b * 32 + i);
+  }
+
+  static HWY_INLINE void unpack_step(const Block* HWY_RESTRICT blocks, size_t step,
+                                     int8_t* HWY_RESTRICT q) {
+    const Bytes d;
+    for (size_t i = 0; i < 32; i += hn::Lanes(d))
+      store_q(hn::LoadU(d, reinterpret_cast<const uint8_t*>(blocks[step].qs) + i), q + i);
   }
 };
 

@@ -1,4 +1,13 @@
-// What the unpackers of the block formats share.
+// What the unpackers of the block formats share. Each is a class with
+//   Block, kBlockElems    the format's block and the weights in it
+//   kSubElems, kHasMin    how the chunk (chunk.h) is to be read
+//   unpack_scales         scales and minimums of a chunk's blocks: `count` of them, at most
+//                         kChunkElems / kBlockElems; entries past the last sub-block, up to 8, are
+//                         0
+//   unpack_step, kStepElems  the integers of that many weights, steps counted from the chunk's
+//   first
+// so that a kernel can use the integers of a step before it unpacks the next: the two kinds of work
+// then overlap in the processor.
 #if defined(DECANT_KERNELS_BLOCK_FORMATS_UNPACK_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef DECANT_KERNELS_BLOCK_FORMATS_UNPACK_INL_H_
 #undef DECANT_KERNELS_BLOCK_FORMATS_UNPACK_INL_H_
@@ -36,9 +45,10 @@ HWY_INLINE hn::Vec<Bytes> move_bit(hn::Vec<Bytes> v) {
     return v;
   }
 }
-template <int kBits>
-HWY_INLINE hn::Vec<Bytes> shift_right_bits(hn::Vec<Bytes> v) {
-  return move_bit<kBits, 0>(v);
+
+HWY_INLINE void store_q(hn::Vec<Bytes> q, int8_t* HWY_RESTRICT to) {
+  const hn::RebindToSigned<Bytes> d;
+  hn::Store(hn::BitCast(d, q), d, to);
 }
 
 // Four bits a weight, 32 weights in 16 bytes: low nibbles first. Calls store(at, q) with the q of
@@ -50,11 +60,11 @@ HWY_INLINE void unpack_nibbles_32(const uint8_t* HWY_RESTRICT from, Store&& stor
 #if HWY_MAX_BYTES >= 32
   // The high nibbles move into the upper half; the mask removes what came from the byte above.
   const auto twice = hn::LoadDup128(d, from);
-  store(0, hn::And(hn::ConcatUpperLower(d, shift_right_bits<4>(twice), twice), mask));
+  store(0, hn::And(hn::ConcatUpperLower(d, move_bit<4, 0>(twice), twice), mask));
 #else
   const auto both = hn::LoadU(d, from);
   store(0, hn::And(both, mask));
-  store(16, hn::And(shift_right_bits<4>(both), mask));
+  store(16, hn::And(move_bit<4, 0>(both), mask));
 #endif
 }
 
@@ -63,6 +73,7 @@ template <class Block>
 HWY_INLINE void load_f16_field(const Block* HWY_RESTRICT blocks, size_t count,
                                uint16_t Block::*field, float* HWY_RESTRICT out) {
   const hn::FixedTag<float, 4> d;
+  HWY_UNROLL(2)
   for (size_t i = 0; i < 8; i += 4) {
     // Collected in a register: a vector load from four 2-byte stores could not be forwarded.
     uint64_t packed = 0;
@@ -76,6 +87,18 @@ HWY_INLINE void load_f16_field(const Block* HWY_RESTRICT blocks, size_t count,
     std::memcpy(four, &packed, sizeof four);
     hn::StoreU(load_f16(d, four), d, out + i);
   }
+}
+
+// The four halves at `at` as f32; where a block has fewer scales together, its neighbouring bytes
+// stand for the others.
+struct FourHalves {
+  float value[4];
+};
+HWY_INLINE FourHalves load_four_halves(const void* HWY_RESTRICT at) {
+  const hn::FixedTag<float, 4> d;
+  FourHalves result;
+  hn::StoreU(load_f16(d, static_cast<const uint16_t*>(at)), d, result.value);
+  return result;
 }
 
 // Flips the sign of 8 values.

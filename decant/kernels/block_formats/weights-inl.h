@@ -71,13 +71,10 @@ concept BlockFormat = requires {
   typename F::Block;
 };
 
-// Unpacks weights [first, first + elems) of a row: first a multiple of 256, elems at most 256, both
-// whole blocks.
+// The blocks of a row from weight `first`, a multiple of kBlockElems, on.
 template <BlockFormat F>
-HWY_INLINE void unpack_row_part(const std::byte* HWY_RESTRICT row, size_t first, size_t elems,
-                                Chunk& HWY_RESTRICT out) {
-  const auto* blocks = reinterpret_cast<const typename F::Block*>(row) + first / F::kBlockElems;
-  F::unpack(blocks, elems / F::kBlockElems, out);
+HWY_INLINE const typename F::Block* blocks_at(const std::byte* HWY_RESTRICT row, size_t first) {
+  return reinterpret_cast<const typename F::Block*>(row) + first / F::kBlockElems;
 }
 
 // Decodes weights [first, first + elems) of a row to out[0, elems): as unpack_row_part. Bit-equal
@@ -89,7 +86,10 @@ HWY_INLINE void decode_row_part(const std::byte* HWY_RESTRICT row, size_t first,
   const hn::RebindToSigned<decltype(d)> di;
   const hn::Rebind<int8_t, decltype(d)> di8;
   Chunk chunk;
-  unpack_row_part<F>(row, first, elems, chunk);
+  const typename F::Block* blocks = blocks_at<F>(row, first);
+  F::unpack_scales(blocks, elems / F::kBlockElems, chunk);
+  for (size_t i = 0; i < elems; i += F::kStepElems)
+    F::unpack_step(blocks, i / F::kStepElems, chunk.q + i);
   for (size_t s = 0; s * F::kSubElems < elems; ++s) {
     const auto scale = hn::Set(d, chunk.scale[s]);
     for (size_t i = s * F::kSubElems; i < (s + 1) * F::kSubElems; i += hn::Lanes(d)) {

@@ -95,12 +95,13 @@ Plan plan(const MatMulArgs& args, const Kernels& all) {
     p.group_rows = std::min(large, std::max<uint32_t>(16, groups(p.rows, 16)));
     p.group_rows = groups(p.group_rows, 4) * 4;
     const size_t chunks = (p.cols + kChunkElems - 1) / kChunkElems;
-    plan.launch = {.grid = {groups(p.rows, p.group_rows)},
-                   .shared_bytes = static_cast<uint32_t>(p.tokens * chunks * 16 * sizeof(float))};
+    plan.launch = {
+        .grid = {groups(p.rows, p.group_rows)},
+        .shared_bytes = static_cast<uint32_t>(chunks * kMatVecChunkSums * sizeof(float))};
   } else {
     plan.kernel = all.mat_mul[dtype];
     plan.launch = {.grid = {groups(p.rows, kMatMulGroupRows), groups(p.tokens, kMatMulGroupTokens)},
-                   .shared_bytes = kMatMulGroupRows * kChunkElems * sizeof(float)};
+                   .shared_bytes = kMatMulSharedBytes};
   }
   return plan;
 }

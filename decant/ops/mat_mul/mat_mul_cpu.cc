@@ -32,7 +32,8 @@ constexpr size_t kTileTokens = 12;
 #else
 constexpr size_t kTileTokens = 6;
 #endif
-static_assert(kMatMulGroupRows % kStripRows == 0 && kStripRows % 4 == 0);
+static_assert(kMatMulGroupRows % kStripRows == 0 &&
+              kStripRows * kChunkElems * sizeof(float) <= kMatMulSharedBytes);
 
 // Sums of kTokens tokens for a strip of rows, in registers.
 template <size_t kTokens>
@@ -71,7 +72,7 @@ struct Tile<0> {
   HWY_INLINE void store(float*, size_t) const {}
 };
 
-// A strip of a panel: `cols` columns of kStripRows weights each.
+// `cols` columns of kStripRows weights each.
 struct Strip {
   const float* weights;
   size_t cols;
@@ -121,38 +122,50 @@ HWY_INLINE void multiply_rest(size_t tokens, const Strip& strip, const float* HW
   }
 }
 
-// Writes four rows of `cols` <= kChunkElems weights, kChunkElems apart, into four lanes of a strip.
-// Reads and writes up to the next multiple of four columns.
-HWY_INLINE void transpose_4_rows(const float* HWY_RESTRICT rows, size_t cols,
-                                 float* HWY_RESTRICT strip) {
+// Rows that are decoded and transposed together. With the strip they fit in L1.
+constexpr size_t kDecodeRows = 8;
+static_assert(kStripRows % kDecodeRows == 0);
+
+// Turns `cols` columns of kDecodeRows rows into lanes of a strip. Rows and strip are read and
+// written up to the next multiple of four columns.
+HWY_INLINE void transpose(const float* HWY_RESTRICT rows, size_t cols, float* HWY_RESTRICT strip) {
   const hn::FixedTag<float, 4> d;
   for (size_t c = 0; c < cols; c += 4) {
-    const auto r0 = hn::Load(d, rows + c), r1 = hn::Load(d, rows + kChunkElems + c),
-               r2 = hn::Load(d, rows + 2 * kChunkElems + c),
-               r3 = hn::Load(d, rows + 3 * kChunkElems + c);
-    const auto low01 = hn::InterleaveLower(d, r0, r1), low23 = hn::InterleaveLower(d, r2, r3),
-               high01 = hn::InterleaveUpper(d, r0, r1), high23 = hn::InterleaveUpper(d, r2, r3);
-    float* HWY_RESTRICT to = strip + c * kStripRows;
-    hn::Store(hn::ConcatLowerLower(d, low23, low01), d, to);
-    hn::Store(hn::ConcatUpperUpper(d, low23, low01), d, to + kStripRows);
-    hn::Store(hn::ConcatLowerLower(d, high23, high01), d, to + 2 * kStripRows);
-    hn::Store(hn::ConcatUpperUpper(d, high23, high01), d, to + 3 * kStripRows);
+    HWY_UNROLL(2)
+    for (size_t r = 0; r < kDecodeRows; r += 4) {
+      const float* HWY_RESTRICT from = rows + r * kChunkElems + c;
+      const auto row0 = hn::Load(d, from), row1 = hn::Load(d, from + kChunkElems),
+                 row2 = hn::Load(d, from + 2 * kChunkElems),
+                 row3 = hn::Load(d, from + 3 * kChunkElems);
+      const auto low01 = hn::InterleaveLower(d, row0, row1),
+                 low23 = hn::InterleaveLower(d, row2, row3),
+                 high01 = hn::InterleaveUpper(d, row0, row1),
+                 high23 = hn::InterleaveUpper(d, row2, row3);
+      float* HWY_RESTRICT to = strip + c * kStripRows + r;
+      hn::Store(hn::ConcatLowerLower(d, low23, low01), d, to);
+      hn::Store(hn::ConcatUpperUpper(d, low23, low01), d, to + kStripRows);
+      hn::Store(hn::ConcatLowerLower(d, high23, high01), d, to + 2 * kStripRows);
+      hn::Store(hn::ConcatUpperUpper(d, high23, high01), d, to + 3 * kStripRows);
+    }
   }
 }
 
-// Decodes columns [first, first + cols) of kMatMulGroupRows rows, of which `rows` exist, to a
-// panel: strips of [kChunkElems][kStripRows].
+// Decodes columns [first, first + cols) of `rows` <= kStripRows rows to a strip, 0 in the others.
 template <class F>
-HWY_INLINE void decode_panel(const std::byte* HWY_RESTRICT weight, size_t row_bytes, size_t rows,
-                             size_t first, size_t cols, float* HWY_RESTRICT panel) {
-  HWY_ALIGN float four[4 * kChunkElems];
-  for (size_t row = 0; row < kMatMulGroupRows; row += 4) {
-    if (row % kStripRows == 0 && row >= rows) return;
-    std::fill_n(four, 4 * kChunkElems, 0.0f);
-    for (size_t r = row; r < std::min(row + 4, rows); ++r)
-      decode_row_part<F>(weight + r * row_bytes, first, cols, four + (r - row) * kChunkElems);
-    const size_t strip = row / kStripRows;
-    transpose_4_rows(four, cols, panel + strip * kChunkElems * kStripRows + row % kStripRows);
+HWY_INLINE void decode_strip(const std::byte* HWY_RESTRICT weight, size_t row_bytes, size_t rows,
+                             size_t first, size_t cols, float* HWY_RESTRICT strip) {
+  HWY_ALIGN float decoded[kDecodeRows * kChunkElems];
+  for (size_t row = 0; row < kStripRows; row += kDecodeRows) {
+    for (size_t r = 0; r < kDecodeRows; ++r) {
+      float* HWY_RESTRICT to = decoded + r * kChunkElems;
+      size_t have = 0;
+      if (row + r < rows) {
+        decode_row_part<F>(weight + (row + r) * row_bytes, first, cols, to);
+        have = cols;
+      }
+      std::fill(to + have, to + (cols + 3) / 4 * 4, 0.0f);
+    }
+    transpose(decoded, cols, strip + row);
   }
 }
 
@@ -166,15 +179,13 @@ HWY_INLINE void mat_mul(const CpuGroup& group, size_t row_bytes) {
   const std::byte* HWY_RESTRICT weight = group.arg<const std::byte>(1) + first_row * row_bytes;
   const float* HWY_RESTRICT x = group.arg<const float>(2) + first_token * p.cols;
   float* HWY_RESTRICT out = group.arg<float>(3) + first_token * p.rows + first_row;
-  float* HWY_RESTRICT panel = reinterpret_cast<float*>(group.shared);
+  float* HWY_RESTRICT weights = reinterpret_cast<float*>(group.shared);
 
   for (size_t at = 0; at < p.cols; at += kChunkElems) {
     const size_t cols = std::min<size_t>(kChunkElems, p.cols - at);
-    decode_panel<F>(weight, row_bytes, rows, at, cols, panel);
     for (size_t row = 0; row < rows; row += kStripRows) {
-      const Strip strip{.weights = panel + row * kChunkElems,
-                        .cols = cols,
-                        .rows = std::min(kStripRows, rows - row)};
+      const Strip strip{.weights = weights, .cols = cols, .rows = std::min(kStripRows, rows - row)};
+      decode_strip<F>(weight + row * row_bytes, row_bytes, strip.rows, at, cols, weights);
       size_t t = 0;
       for (; t + kTileTokens <= tokens; t += kTileTokens)
         multiply_tile<kTileTokens>(strip, x + t * p.cols + at, p.cols, out + t * p.rows + row,

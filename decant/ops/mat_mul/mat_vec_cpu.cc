@@ -1,10 +1,11 @@
-// Mat-vec: few tokens, so every weight is used once or a few times and memory is the limit.
+// Mat-vec: one token, or a few one after the other. Every weight is used once a token, so memory is
+// the limit: rows * cols weights are read once, x and the sums stay in L1.
 //
-// Bytes: rows * cols weights, once. Four rows at a time are unpacked chunk by chunk (256 weights)
-// and multiplied while in L1; x stays in L1 too. Per 16 weights of one row, counted in operations
-// of full vectors of 16 lanes: widen, convert, multiply-add, and 1/2 (or 1, sub-blocks of 16)
-// multiply-add for the scale, plus the unpacking, 0 (q8_0) to 3. Minimums cost one operation for
-// each chunk: their sum over a sub-block needs only the sum of its x, which is taken once a group.
+// Four rows at a time, step by step (32 to 128 weights of each): unpack the integers to a chunk,
+// which is in L1, and multiply them. Counted in vector operations of 16 lanes for 16 weights of one
+// row: widen, convert, multiply-add, and 1/2 (sub-blocks of 32) or 1 (of 16) multiply-add with the
+// scale; unpacking adds 0 (q8_0) to 3. Minimums cost one operation a chunk: their sum over a
+// sub-block needs only the sum of its x, which is taken once a group.
 #include <algorithm>
 
 #include "decant/core/dtype.h"
@@ -27,8 +28,6 @@ using namespace decant::HWY_NAMESPACE;
 using D = hn::ScalableTag<float>;
 using V = hn::Vec<D>;
 constexpr size_t kRows = 4;
-// Sub-block sums of a chunk of x: room for 16, so that vectors of any target fit.
-constexpr size_t kChunkSums = 16;
 
 // sum over i < kElems of q[i] * x[i], lane by lane, added to `sum`.
 template <size_t kElems>
@@ -61,14 +60,15 @@ HWY_INLINE V subtract_minimums(const Chunk& HWY_RESTRICT chunk, const float* HWY
   return sum;
 }
 
-// The sums of x over each sub-block, kChunkSums for each chunk, 0 where there is no sub-block.
+// The sums of x over each sub-block, kMatVecChunkSums for each chunk, so that vectors of any target
+// fit; 0 where there is no sub-block.
 template <class F>
 HWY_INLINE void sum_sub_blocks(const float* HWY_RESTRICT x, size_t cols, float* HWY_RESTRICT sums) {
   const hn::CappedTag<float, F::kSubElems> d;
   const size_t chunks = (cols + kChunkElems - 1) / kChunkElems;
-  for (size_t i = 0; i < chunks * kChunkSums; ++i) {
-    const size_t s = i % kChunkSums;
-    const size_t at = i / kChunkSums * kChunkElems + s * F::kSubElems;
+  for (size_t i = 0; i < chunks * kMatVecChunkSums; ++i) {
+    const size_t s = i % kMatVecChunkSums;
+    const size_t at = i / kMatVecChunkSums * kChunkElems + s * F::kSubElems;
     auto sum = hn::Zero(d);
     if (s < kChunkElems / F::kSubElems && at < cols)
       for (size_t k = 0; k < F::kSubElems; k += hn::Lanes(d))
@@ -77,69 +77,90 @@ HWY_INLINE void sum_sub_blocks(const float* HWY_RESTRICT x, size_t cols, float* 
   }
 }
 
+// Four rows of weights, unpacked chunk by chunk, and the sums of their products.
+template <BlockFormat F>
+struct FourRows {
+  using Block = typename F::Block;
+  const std::byte* rows[kRows];
+  size_t row_bytes;
+  Chunk chunks[kRows];
+
+  // Scales of the chunk from column `at` on; and prefetches the same part of the next four rows.
+  // Those may lie outside the weights: no harm.
+  HWY_INLINE void unpack_scales(size_t at, size_t elems, const Block** blocks) {
+    HWY_UNROLL(4)
+    for (size_t r = 0; r < kRows; ++r) {
+      blocks[r] = blocks_at<F>(rows[r], at);
+      F::unpack_scales(blocks[r], elems / F::kBlockElems, chunks[r]);
+      const auto* next = reinterpret_cast<const std::byte*>(blocks[r]) + kRows * row_bytes;
+      HWY_UNROLL(8)
+      for (size_t i = 0; i < elems / F::kBlockElems * sizeof(Block); i += 64)
+        hwy::Prefetch(next + i);
+    }
+  }
+
+  HWY_INLINE void unpack_step(const Block* const* blocks, size_t step) {
+    HWY_UNROLL(4)
+    for (size_t r = 0; r < kRows; ++r)
+      F::unpack_step(blocks[r], step, chunks[r].q + step * F::kStepElems);
+  }
+
+  // sums[r] += the products of the chunk from column `at` on. Each step is used as soon as it is
+  // unpacked, so that both kinds of work overlap.
+  HWY_INLINE void multiply(size_t at, size_t elems, const float* HWY_RESTRICT x,
+                           const float* HWY_RESTRICT x_sums, V& sum0, V& sum1, V& sum2, V& sum3) {
+    const Block* blocks[kRows];
+    unpack_scales(at, elems, blocks);
+    for (size_t step = 0; step * F::kStepElems < elems; ++step) {
+      unpack_step(blocks, step);
+      for (size_t i = 0; i < F::kStepElems; i += F::kSubElems) {
+        const size_t s = (step * F::kStepElems + i) / F::kSubElems;
+        const float* HWY_RESTRICT sub_x = x + at + s * F::kSubElems;
+        sum0 = dot_sub_block<F>(chunks[0], s, sub_x, sum0);
+        sum1 = dot_sub_block<F>(chunks[1], s, sub_x, sum1);
+        sum2 = dot_sub_block<F>(chunks[2], s, sub_x, sum2);
+        sum3 = dot_sub_block<F>(chunks[3], s, sub_x, sum3);
+      }
+    }
+    if constexpr (F::kHasMin) {
+      const float* HWY_RESTRICT chunk_x_sums = x_sums + at / kChunkElems * kMatVecChunkSums;
+      sum0 = subtract_minimums<F>(chunks[0], chunk_x_sums, sum0);
+      sum1 = subtract_minimums<F>(chunks[1], chunk_x_sums, sum1);
+      sum2 = subtract_minimums<F>(chunks[2], chunk_x_sums, sum2);
+      sum3 = subtract_minimums<F>(chunks[3], chunk_x_sums, sum3);
+    }
+  }
+};
+
 template <BlockFormat F>
 HWY_INLINE void mat_vec(const CpuGroup& group, size_t row_bytes) {
   const D d;
   const auto& p = group.params<MatMulParams>();
   const std::byte* HWY_RESTRICT weight = group.arg<const std::byte>(1);
-  const float* HWY_RESTRICT x = group.arg<const float>(2);
   float* HWY_RESTRICT out = group.arg<float>(3);
   float* HWY_RESTRICT x_sums = reinterpret_cast<float*>(group.shared);
   const size_t cols = p.cols;
-  const size_t token_sums = (cols + kChunkElems - 1) / kChunkElems * kChunkSums;
-  if constexpr (F::kHasMin)
-    for (size_t t = 0; t < p.tokens; ++t)
-      sum_sub_blocks<F>(x + t * cols, cols, x_sums + t * token_sums);
-
-  Chunk chunks[kRows] = {};
-  HWY_ALIGN float sums[kMatVecMaxTokens * kRows * hn::MaxLanes(d)];
   const size_t begin = size_t{group.group.x} * p.group_rows;
   const size_t end = std::min<size_t>(begin + p.group_rows, p.rows);
-  for (size_t row = begin; row < end; row += kRows) {
-    const std::byte* rows[kRows];
-    for (size_t r = 0; r < kRows; ++r) rows[r] = weight + std::min(row + r, end - 1) * row_bytes;
-    for (size_t i = 0; i < p.tokens * kRows; ++i)
-      hn::Store(hn::Zero(d), d, sums + i * hn::Lanes(d));
-
-    for (size_t at = 0; at < cols; at += kChunkElems) {
-      const size_t elems = std::min(kChunkElems, cols - at);
-      const size_t first_byte = at / F::kBlockElems * sizeof(typename F::Block);
-      const size_t part_bytes = elems / F::kBlockElems * sizeof(typename F::Block);
-      for (size_t r = 0; r < kRows; ++r) {
-        unpack_row_part<F>(rows[r], at, elems, chunks[r]);
-        // The same part of the row that is next but three. It may lie outside: no harm.
-        const std::byte* next = rows[r] + kRows * row_bytes + first_byte;
-        for (size_t b = 0; b < part_bytes; b += 64) hwy::Prefetch(next + b);
-      }
-      for (size_t t = 0; t < p.tokens; ++t) {
-        const float* HWY_RESTRICT token_x = x + t * cols + at;
-        float* HWY_RESTRICT s = sums + t * kRows * hn::Lanes(d);
-        V sum0 = hn::Load(d, s), sum1 = hn::Load(d, s + hn::Lanes(d)),
-          sum2 = hn::Load(d, s + 2 * hn::Lanes(d)), sum3 = hn::Load(d, s + 3 * hn::Lanes(d));
-        for (size_t b = 0; b * F::kSubElems < elems; ++b) {
-          const float* HWY_RESTRICT block_x = token_x + b * F::kSubElems;
-          sum0 = dot_sub_block<F>(chunks[0], b, block_x, sum0);
-          sum1 = dot_sub_block<F>(chunks[1], b, block_x, sum1);
-          sum2 = dot_sub_block<F>(chunks[2], b, block_x, sum2);
-          sum3 = dot_sub_block<F>(chunks[3], b, block_x, sum3);
-        }
-        if constexpr (F::kHasMin) {
-          const float* HWY_RESTRICT m = x_sums + t * token_sums + at / kChunkElems * kChunkSums;
-          sum0 = subtract_minimums<F>(chunks[0], m, sum0);
-          sum1 = subtract_minimums<F>(chunks[1], m, sum1);
-          sum2 = subtract_minimums<F>(chunks[2], m, sum2);
-          sum3 = subtract_minimums<F>(chunks[3], m, sum3);
-        }
-        hn::Store(sum0, d, s);
-        hn::Store(sum1, d, s + hn::Lanes(d));
-        hn::Store(sum2, d, s + 2 * hn::Lanes(d));
-        hn::Store(sum3, d, s + 3 * hn::Lanes(d));
-      }
+  FourRows<F> four{.rows = {}, .row_bytes = row_bytes, .chunks = {}};
+  for (size_t t = 0; t < p.tokens; ++t) {
+    const float* HWY_RESTRICT x = group.arg<const float>(2) + t * cols;
+    if constexpr (F::kHasMin) sum_sub_blocks<F>(x, cols, x_sums);
+    for (size_t row = begin; row < end; row += kRows) {
+      for (size_t r = 0; r < kRows; ++r)
+        four.rows[r] = weight + std::min(row + r, end - 1) * row_bytes;
+      V sum0 = hn::Zero(d), sum1 = sum0, sum2 = sum0, sum3 = sum0;
+      // Whole chunks with a constant size, so that their loops unroll.
+      size_t at = 0;
+      for (; at + kChunkElems <= cols; at += kChunkElems)
+        four.multiply(at, kChunkElems, x, x_sums, sum0, sum1, sum2, sum3);
+      if constexpr (F::kBlockElems < kChunkElems)
+        if (at < cols) four.multiply(at, cols - at, x, x_sums, sum0, sum1, sum2, sum3);
+      HWY_ALIGN float sums[kRows] = {
+          hn::GetLane(hn::SumOfLanes(d, sum0)), hn::GetLane(hn::SumOfLanes(d, sum1)),
+          hn::GetLane(hn::SumOfLanes(d, sum2)), hn::GetLane(hn::SumOfLanes(d, sum3))};
+      std::copy_n(sums, std::min(kRows, end - row), out + t * p.rows + row);
     }
-    for (size_t t = 0; t < p.tokens; ++t)
-      for (size_t r = 0; r < std::min(kRows, end - row); ++r)
-        out[t * p.rows + row + r] =
-            hn::GetLane(hn::SumOfLanes(d, hn::Load(d, sums + (t * kRows + r) * hn::Lanes(d))));
   }
 }
 

@@ -17,11 +17,15 @@ static_assert(sizeof(MatMulParams) == 16 && offsetof(MatMulParams, cols) == 4 &&
               offsetof(MatMulParams, tokens) == 8 && offsetof(MatMulParams, group_rows) == 12);
 
 // Up to so many tokens the mat-vec kernels are the faster ones.
-inline constexpr uint32_t kMatVecMaxTokens = 4;
+inline constexpr uint32_t kMatVecMaxTokens = 3;
+// Mat-vec, scratch of a group for each 256 columns: sums of x over at most 16 sub-blocks, in f32.
+inline constexpr uint32_t kMatVecChunkSums = 16;
 
 // Mat-mul: a group computes so many rows for so many tokens.
 inline constexpr uint32_t kMatMulGroupRows = 64;
 inline constexpr uint32_t kMatMulGroupTokens = 256;
+// Scratch of a group: at most 32 rows and 256 columns in f32.
+inline constexpr uint32_t kMatMulSharedBytes = 32 * 256 * 4;
 
 }  // namespace decant
 
