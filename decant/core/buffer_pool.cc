@@ -15,9 +15,9 @@ Buffer BufferPool::acquire(DType dtype, const Shape& shape, Usage usage) {
   const size_t rounded = std::bit_ceil(std::max<size_t>(bytes, 256));
 
   const std::lock_guard lock(mutex_);
-  for (const std::shared_ptr<Storage>& storage : storages_) {
+  for (const auto& [size_class, storage] : pooled_) {
     // The pool's own reference is the only one, and copies are only made from other references.
-    if (storage->bytes() != rounded || storage.use_count() != 1) continue;
+    if (size_class != rounded || storage.use_count() != 1) continue;
     Buffer reused(storage, 0, dtype, shape);
     // Pairs with the release of whoever dropped the last other reference. gcc refuses fences under
     // -fsanitize=thread, which sees the same order in libstdc++'s acquiring increment above.
@@ -34,20 +34,20 @@ Buffer BufferPool::acquire(DType dtype, const Shape& shape, Usage usage) {
   }
   std::shared_ptr<Storage> storage = device_.backend().allocate(rounded);
   storage->usage = usage;
-  storages_.push_back(storage);
+  pooled_.push_back({rounded, storage});
   return Buffer(std::move(storage), 0, dtype, shape);
 }
 
 size_t BufferPool::held_bytes() const {
   const std::lock_guard lock(mutex_);
   size_t total = 0;
-  for (const auto& storage : storages_) total += storage->bytes();
+  for (const Pooled& pooled : pooled_) total += pooled.storage->bytes();
   return total;
 }
 
 void BufferPool::trim() {
   const std::lock_guard lock(mutex_);
-  std::erase_if(storages_, [](const auto& storage) { return storage.use_count() == 1; });
+  std::erase_if(pooled_, [](const Pooled& pooled) { return pooled.storage.use_count() == 1; });
 }
 
 }  // namespace decant

@@ -27,7 +27,11 @@ class BufferPool {
  private:
   Device device_;
   mutable std::mutex mutex_;
-  std::vector<std::shared_ptr<Storage>> storages_;
+  struct Pooled {
+    size_t size_class;  // what was asked of the backend, which may round up further
+    std::shared_ptr<Storage> storage;
+  };
+  std::vector<Pooled> pooled_;
 };
 
 }  // namespace decant

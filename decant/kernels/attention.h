@@ -1,4 +1,5 @@
-// Which slots of a KV cache a query attends. Shared by the attention ops, their references and tests.
+// Which slots of a KV cache a query attends. Shared by the attention ops, their references and
+// tests.
 #ifndef DECANT_KERNELS_ATTENTION_H_
 #define DECANT_KERNELS_ATTENTION_H_
 

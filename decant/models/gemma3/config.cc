@@ -69,7 +69,7 @@ Config config_from(const GgufFile& file) {
   const GgufTensor& embedding = file.tensor("token_embd.weight");
   require(embedding.shape.rank() == 2 && embedding.shape[0] > 0 && embedding.shape[0] < (1u << 24),
           "{}: token_embd.weight: expected [vocabulary, {}], got {}", file.name(), c.hidden,
-          embedding.shape.to_string());
+          embedding.shape);
   c.vocab = static_cast<uint32_t>(embedding.shape[0]);
 
   const auto value_length = file.get_or<uint32_t>("gemma3.attention.value_length", c.head_dim);
