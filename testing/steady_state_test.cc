@@ -1,8 +1,6 @@
 // Recording, running and replaying ops again allocates nothing.
 #include <gtest/gtest.h>
 
-#include <atomic>
-#include <cstdlib>
 #include <functional>
 #include <new>
 #include <vector>
@@ -15,21 +13,12 @@
 #include "decant/ops/qk_norm_rope/qk_norm_rope.h"
 #include "decant/ops/rms_norm/rms_norm.h"
 #include "decant/ops/rope_table/rope_table.h"
-
-// Every allocation of this binary is counted.
-namespace {
-std::atomic<size_t> allocations{0};
-}
-[[gnu::noinline]] void* operator new(size_t bytes) {
-  allocations.fetch_add(1, std::memory_order_relaxed);
-  if (void* p = std::malloc(bytes ? bytes : 1)) return p;
-  throw std::bad_alloc();
-}
-[[gnu::noinline]] void operator delete(void* p) noexcept { std::free(p); }
-[[gnu::noinline]] void operator delete(void* p, size_t) noexcept { std::free(p); }
+#include "testing/count_allocations.h"
 
 namespace decant {
 namespace {
+
+using testing::count_allocations;
 
 class SteadyState : public ::testing::Test {
  protected:
@@ -43,9 +32,9 @@ class SteadyState : public ::testing::Test {
       graph.replay_and_wait();
     };
     for (int i = 0; i < 3; ++i) round();
-    const size_t before = allocations.load();
+    const size_t before = count_allocations();
     for (int i = 0; i < 5; ++i) round();
-    return allocations.load() - before;
+    return count_allocations() - before;
   }
   Buffer f32(const Shape& shape) { return device.buffer(DType::kF32, shape); }
   Buffer f16(const Shape& shape) { return device.buffer(DType::kF16, shape); }

@@ -3,8 +3,6 @@
 #include <gtest/gtest.h>
 
 #include <array>
-#include <atomic>
-#include <cstdlib>
 #include <memory>
 #include <new>
 #include <stdexcept>
@@ -13,21 +11,12 @@
 #include <vector>
 
 #include "decant/core/error.h"
-
-// Every allocation of this binary is counted, for ReuseAllocatesNothing.
-namespace {
-std::atomic<size_t> allocations{0};
-}
-[[gnu::noinline]] void* operator new(size_t bytes) {
-  allocations.fetch_add(1, std::memory_order_relaxed);
-  if (void* p = std::malloc(bytes ? bytes : 1)) return p;
-  throw std::bad_alloc();
-}
-[[gnu::noinline]] void operator delete(void* p) noexcept { std::free(p); }
-[[gnu::noinline]] void operator delete(void* p, size_t) noexcept { std::free(p); }
+#include "testing/count_allocations.h"
 
 namespace decant {
 namespace {
+
+using testing::count_allocations;
 
 // out[i] = a[i] + b[i] + addend
 void add_kernel(const CpuGroup& group) {
@@ -321,7 +310,8 @@ TEST_F(EncoderTest, ReuseAllocatesNothing) {
   const float one = 1;
   const auto round = [&] {
     for (int i = 0; i < 10; ++i) {
-      encoder.dispatch(add, {bytes(one), reads(a), reads(b), writes(c)}, {.grid = {3}});
+      encoder.dispatch(add, {bytes(one), reads(a), reads(b), writes(c)}, {});
+      encoder.dispatch(touch, {reads(a)}, {.grid = {3}});
       encoder.dispatch(add, {bytes(one), reads(c), reads(b), writes(d.rows(0, 8))}, {});
       encoder.memory_barrier();
       const Buffer scratch = encoder.scratch(DType::kF32, {8});
@@ -331,11 +321,11 @@ TEST_F(EncoderTest, ReuseAllocatesNothing) {
   };
   round();
   round();
-  const size_t before = allocations.load();
+  const size_t before = count_allocations();
   for (int i = 0; i < 10; ++i) round();
-  EXPECT_EQ(allocations.load() - before, 0u);
+  EXPECT_EQ(count_allocations() - before, 0u);
   ::operator delete(::operator new(100));  // the counter counts
-  EXPECT_EQ(allocations.load() - before, 1u);
+  EXPECT_EQ(count_allocations() - before, 1u);
 }
 
 // An encoder per thread over one device.
