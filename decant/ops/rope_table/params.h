@@ -18,7 +18,7 @@ static_assert(sizeof(RopeTableParams) == 24 && offsetof(RopeTableParams, base) =
               offsetof(RopeTableParams, position_scale) == 8 &&
               offsetof(RopeTableParams, tokens) == 16 && offsetof(RopeTableParams, pairs) == 20);
 
-// Tokens that one group computes: about 1,024 pairs, some 40 us of sines.
+// Tokens that one group computes: about 1,024 pairs, some 15 us of sines.
 constexpr uint32_t rope_table_group_tokens(uint32_t pairs) { return std::max(1u, 1024 / pairs); }
 
 }  // namespace decant
