@@ -210,15 +210,17 @@ void Model::write_decode_state() {
 }
 
 void Model::rewind(uint32_t tokens) {
-  require(tokens <= kMaxRewind && tokens <= position_,
-          "gemma3: rewind: at most {} tokens can be taken back, got {}",
-          std::min(kMaxRewind, position_), tokens);
+  furthest_ = std::max(furthest_, position_);
+  const uint32_t taken_back = furthest_ - position_;
+  const uint32_t most = std::min(kMaxRewind - taken_back, position_);
+  require(tokens <= most, "gemma3: rewind: at most {} tokens can be taken back, got {}", most,
+          tokens);
   position_ -= tokens;
   decode_state_current_ = false;
 }
 
 void Model::reset() {
-  position_ = 0;
+  position_ = furthest_ = 0;
   decode_state_current_ = false;
 }
 

@@ -60,8 +60,9 @@ class Model {
   // The same with a token of the caller's choice.
   int32_t step(int32_t token);
 
-  // Takes back the last `tokens` tokens (at most kMaxRewind). The next token may then be given to
-  // prompt().
+  // Takes back the last `tokens` tokens. Throws InvalidArgument for more than there are, or if the
+  // position would fall more than kMaxRewind below the furthest that was reached: the keys before
+  // are overwritten.
   void rewind(uint32_t tokens);
   // Forgets all tokens.
   void reset();
@@ -110,6 +111,7 @@ class Model {
   uint32_t sliding_capacity_;
   uint32_t prompt_batch_;
   uint32_t position_ = 0;
+  uint32_t furthest_ = 0;      // highest position since reset()
   std::vector<Cache> caches_;  // per layer
   Activations prompt_acts_, decode_acts_;
   CommandEncoder encoder_;

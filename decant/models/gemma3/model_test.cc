@@ -147,10 +147,11 @@ TEST_P(TinyGemma, RewindTakesTokensBack) {
     SCOPED_TRACE(at);
     while (model.position() < at) model.step(tokens[model.position()]);
     const std::vector<float> before = logits_of(model);
-    for (int i = 0; i < 7; ++i) model.step(static_cast<int32_t>(100 + i));  // wrong ones
-    model.rewind(7);
+    for (int i = 0; i < 6; ++i) model.step(static_cast<int32_t>(100 + i));  // wrong ones
+    model.rewind(6);
     EXPECT_EQ(model.position(), at);
     model.rewind(1);
+    EXPECT_THROW(model.rewind(1), Error);  // 7 below the furthest position is the limit
     model.step(tokens[at - 1]);
     EXPECT_TRUE(bits_equal(logits_of(model), before));
   }

@@ -2,7 +2,7 @@
 #ifndef DECANT_OPS_ADVANCE_ADVANCE_H_
 #define DECANT_OPS_ADVANCE_ADVANCE_H_
 
-#include <span>
+#include <algorithm>
 
 #include "decant/core/encoder.h"
 #include "decant/ops/flash_attn_vec/params.h"
@@ -29,7 +29,7 @@ struct RingState {
   uint32_t ring_start;
 };
 constexpr RingState ring_after(uint32_t tokens, uint32_t kv_capacity) {
-  if (tokens < kv_capacity) return {tokens, 0};
+  if (tokens < kv_capacity || kv_capacity == 0) return {std::min(tokens, kv_capacity), 0};
   return {kv_capacity, tokens % kv_capacity};
 }
 

@@ -110,6 +110,18 @@ class HeadGroup {
   float *q_, *out_, *scores_, *max_, *sum_, *rescale_;
 };
 
+// The params, with every size taken from what the host launched: a struct in a buffer may hold
+// anything, and must not make a kernel leave its tensors.
+template <size_t D>
+FlashAttnVecParams checked_params(const CpuGroup& group) {
+  FlashAttnVecParams p = group.params<FlashAttnVecParams>();
+  p.num_kv_heads = group.grid.x;
+  p.num_heads = static_cast<uint32_t>(group.args[1].bytes / (D * sizeof(float)));
+  p.kv_capacity =
+      static_cast<uint32_t>(group.args[2].bytes / (D * sizeof(uint16_t)) / group.grid.x);
+  return p;
+}
+
 // The attended slots. Lengths that a device wrote are clamped to the cache.
 HWY_INLINE SlotRuns attended(const FlashAttnVecParams& p) {
   const uint32_t live = std::min(p.kv_seq_len, p.kv_capacity);
@@ -129,7 +141,7 @@ HWY_INLINE float reciprocal_or_zero(float sum) { return sum == 0 ? 0 : 1 / sum; 
 
 template <size_t D>
 void one(const CpuGroup& group) {
-  const auto& p = group.params<FlashAttnVecParams>();
+  const FlashAttnVecParams p = checked_params<D>(group);
   const uint32_t kv_head = group.group.x;
   HeadGroup<D> state(p, kv_head, group);
   const SlotRuns runs = attended(p);
@@ -141,7 +153,7 @@ void one(const CpuGroup& group) {
 
 template <size_t D>
 void nwg32(const CpuGroup& group) {
-  const auto& p = group.params<FlashAttnVecParams>();
+  const FlashAttnVecParams p = checked_params<D>(group);
   const uint32_t kv_head = group.group.x, w = group.group.y;
   HeadGroup<D> state(p, kv_head, group);
   const SlotRuns runs = attended(p);
@@ -173,7 +185,7 @@ void nwg32(const CpuGroup& group) {
 // order of the splits, whoever it is: the same bits every time.
 template <size_t D>
 void split(const CpuGroup& group) {
-  const auto& p = group.params<FlashAttnVecParams>();
+  const FlashAttnVecParams p = checked_params<D>(group);
   const uint32_t kv_head = group.group.x, mine = group.group.y, splits = group.grid.y;
   const uint32_t split_keys = *group.arg<const uint32_t>(6);
   float* scratch = group.arg<float>(5);

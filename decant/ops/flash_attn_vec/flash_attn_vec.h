@@ -31,7 +31,8 @@ struct FlashAttnVecArgs {
   uint32_t workgroups_per_head = 0;
   Buffer tmp{};  // f32, flash_attn_vec_tmp_bytes; with 32 workgroups only
   // u32 [9], a FlashAttnVecParams that a kernel may rewrite between replays. When given, kv_seq_len
-  // and ring_start come from it at run time, clamped to kv_capacity, and those above are ignored.
+  // and ring_start come from it at run time, clamped to kv_capacity, and so do scale, mask and
+  // window; those above are ignored. Its sizes are not read: they come from the tensors.
   Buffer params{};
 };
 

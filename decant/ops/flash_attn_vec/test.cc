@@ -207,6 +207,16 @@ TEST(FlashAttnVec, ReplayWithParamsInABufferEqualsSingleCalls) {
     device.write(params, std::as_bytes(std::span(&t.params, 1)));
     graph.replay_and_wait();
     EXPECT_TRUE(bits_equal(t.out.view().span<float>(), full));
+    // Neither does any other content make it leave its tensors.
+    for (const uint32_t fill : {0u, 0xFFFFFFFFu}) {
+      const std::vector<uint32_t> garbage(9, fill);
+      device.write(params, std::as_bytes(std::span(garbage)));
+      graph.replay_and_wait();
+      EXPECT_TRUE(t.out.intact() && t.tmp.intact());
+    }
+    device.write(params, std::as_bytes(std::span(&t.params, 1)));
+    graph.replay_and_wait();
+    EXPECT_TRUE(bits_equal(t.out.view().span<float>(), full));
     // Nothing attended gives zeros.
     t.params.kv_seq_len = 0;
     device.write(params, std::as_bytes(std::span(&t.params, 1)));
