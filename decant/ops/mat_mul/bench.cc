@@ -1,6 +1,8 @@
 #include <benchmark/benchmark.h>
 
 #include <algorithm>
+#include <chrono>
+#include <cmath>
 #include <vector>
 
 #include "decant/ops/mat_mul/cases.h"
@@ -10,13 +12,15 @@
 namespace decant {
 namespace {
 
-// One call after the other, each with another copy of the weights, so that no cache holds them: as
-// many copies as fill 288 MB. Counters: weights read per second, flops per second.
+// rotate:1: each call with another copy of the weights, so that no cache holds them: as many copies
+// as fill 288 MB. rotate:0: always the same, to see the arithmetic alone if they fit a cache.
+// Counters: weights read and flops per second, of all calls and of the fastest.
 void bench(benchmark::State& state, const MatMulBench& c) {
   const auto threads = static_cast<uint32_t>(state.range(0));
   const Device device = Device::cpu({.threads = threads});
   const size_t weight_bytes = bytes_of(c.dtype, uint64_t{c.rows} * c.cols);
-  const size_t copies = std::max<size_t>(1, (288u << 20) / weight_bytes);
+  const size_t copies =
+      state.range(1) ? std::max<size_t>(1, (288u << 20) / weight_bytes) : size_t{1};
   // Random rows repeated: random bits for all would take longer than the benchmark.
   const uint64_t some_rows = std::min<uint64_t>(c.rows, 256);
   const std::vector<std::byte> some = testing::random_weights(c.dtype, some_rows * c.cols, 1);
@@ -30,29 +34,35 @@ void bench(benchmark::State& state, const MatMulBench& c) {
                out = device.buffer(DType::kF32, {c.tokens, c.rows});
   CommandEncoder encoder(device);
   size_t copy = 0;
+  double best_us = HUGE_VAL;  // for machines that others use too
   for (auto _ : state) {
+    const auto start = std::chrono::steady_clock::now();
     mat_mul(encoder, {.weight = all.rows(copy * c.rows, c.rows), .x = x, .out = out});
     encoder.commit_and_wait();
+    const std::chrono::duration<double, std::micro> us = std::chrono::steady_clock::now() - start;
+    best_us = std::min(best_us, us.count());
     copy = (copy + 1) % copies;
   }
   const auto rate = [&](double per_call) {
-    return benchmark::Counter(per_call, benchmark::Counter::kIsIterationInvariantRate,
-                              benchmark::Counter::kIs1000);
+    return benchmark::Counter(per_call, benchmark::Counter::kIsIterationInvariantRate);
   };
+  const double flops = 2.0 * c.rows * c.cols * c.tokens;
   state.counters["bytes/s"] = rate(static_cast<double>(weight_bytes));
-  state.counters["flop/s"] = rate(2.0 * c.rows * c.cols * c.tokens);
+  state.counters["flop/s"] = rate(flops);
+  state.counters["best_us"] = best_us;
+  state.counters["best_GB/s"] = static_cast<double>(weight_bytes) / best_us * 1e-3;
+  state.counters["best_GFLOP/s"] = flops / best_us * 1e-3;
 }
 
 const int kRegistered = [] {
-  for (const MatMulBench& c : kMatMulBenches)
-    benchmark::RegisterBenchmark(
+  for (const MatMulBench& c : kMatMulBenches) {
+    auto* b = benchmark::RegisterBenchmark(
         fmt::format("mat_mul/{}/{}x{}/n{}", to_string(c.dtype), c.rows, c.cols, c.tokens).c_str(),
-        [c](benchmark::State& state) { bench(state, c); })
-        ->ArgName("threads")
-        ->Arg(1)
-        ->Arg(2)
-        ->UseRealTime()
-        ->Unit(benchmark::kMicrosecond);
+        [c](benchmark::State& state) { bench(state, c); });
+    b->ArgNames({"threads", "rotate"})->Args({1, 1})->Args({2, 1});
+    if (c.tokens == 1) b->Args({1, 0});
+    b->UseRealTime()->Unit(benchmark::kMicrosecond);
+  }
   return 0;
 }();
 

@@ -150,12 +150,17 @@ HWY_INLINE void mat_vec(const CpuGroup& group, size_t row_bytes) {
       for (size_t r = 0; r < kRows; ++r)
         four.rows[r] = weight + std::min(row + r, end - 1) * row_bytes;
       V sum0 = hn::Zero(d), sum1 = sum0, sum2 = sum0, sum3 = sum0;
-      // Whole chunks with a constant size, so that their loops unroll.
+      // Whole chunks, and the half one of widths like 640 and 1152, with a constant size, so that
+      // their loops unroll.
       size_t at = 0;
       for (; at + kChunkElems <= cols; at += kChunkElems)
         four.multiply(at, kChunkElems, x, x_sums, sum0, sum1, sum2, sum3);
-      if constexpr (F::kBlockElems < kChunkElems)
-        if (at < cols) four.multiply(at, cols - at, x, x_sums, sum0, sum1, sum2, sum3);
+      if constexpr (F::kBlockElems < kChunkElems) {
+        if (cols - at == kChunkElems / 2)
+          four.multiply(at, kChunkElems / 2, x, x_sums, sum0, sum1, sum2, sum3);
+        else if (at < cols)
+          four.multiply(at, cols - at, x, x_sums, sum0, sum1, sum2, sum3);
+      }
       HWY_ALIGN float sums[kRows] = {
           hn::GetLane(hn::SumOfLanes(d, sum0)), hn::GetLane(hn::SumOfLanes(d, sum1)),
           hn::GetLane(hn::SumOfLanes(d, sum2)), hn::GetLane(hn::SumOfLanes(d, sum3))};
