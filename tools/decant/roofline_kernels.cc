@@ -33,7 +33,8 @@ void roofline_read(const CpuGroup& group) {
     e = hn::Add(e, hn::LoadU(d, from + 3 * kStreamWords + i + lanes));
   }
   const auto sum = hn::Add(hn::Add(a, b), hn::Add(c, e));
-  group.arg<uint32_t>(1)[group.group.x] = hn::GetLane(hn::SumOfLanes(d, sum));
+  // Not their sum: GCC adds lanes as signed integers, which UBSan reports when it overflows.
+  group.arg<uint32_t>(1)[group.group.x] = hn::GetLane(hn::MaxOfLanes(d, sum));
 }
 
 void roofline_fma(const CpuGroup& group) {
