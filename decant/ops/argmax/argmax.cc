@@ -43,8 +43,7 @@ void validate(const ArgmaxArgs& args) {
   const uint64_t row_elems = shape[shape.rank() - 1];
   require(args.x.elements() > 0 && row_elems <= INT32_MAX &&
               args.x.elements() / row_elems <= UINT32_MAX,
-          "argmax: x: expected 1 to 2^32-1 rows of 1 to 2^31-1 elements, got {}",
-          shape);
+          "argmax: x: expected 1 to 2^32-1 rows of 1 to 2^31-1 elements, got {}", shape);
   require(args.out.elements() == args.x.elements() / row_elems,
           "argmax: out: expected {} elements as x has rows, got {}", args.x.elements() / row_elems,
           args.out.elements());
