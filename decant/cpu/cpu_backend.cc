@@ -1,6 +1,7 @@
 #include "decant/cpu/cpu_backend.h"
 
 #include <hwy/targets.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -205,6 +206,15 @@ std::shared_ptr<Storage> CpuBackend::allocate(size_t bytes) {
   if (!block)
     fail(ErrorKind::kAllocationFailed, "cpu: cannot allocate {} bytes (the machine has {})", bytes,
          info_.memory_bytes);
+#ifdef MADV_HUGEPAGE
+  // A cache of many megabytes is read front to back: with 4 KiB pages the address translation and
+  // the prefetchers start anew 512 times as often. Only advice; where it fails, nothing changes.
+  constexpr size_t kHugePage = size_t{2} << 20;
+  const auto address = reinterpret_cast<uintptr_t>(block);
+  const uintptr_t begin = (address + kHugePage - 1) / kHugePage * kHugePage;
+  const uintptr_t end = (address + bytes) / kHugePage * kHugePage;
+  if (begin < end) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);
+#endif
   return std::make_shared<OwnedMemory>(block, bytes, this);
 }
 
