@@ -114,11 +114,12 @@ HWY_INLINE void score_rows(const float* HWY_RESTRICT q, const uint16_t* HWY_REST
 }
 
 // out[h] = out[h] * rescale[h] + sum_j p[h][j] v[j], for HT heads, all D dims in tiles of VT
-// vectors.
+// vectors. Fetches as many rows from `next` on, the K rows of the next block, towards the cache;
+// they may lie outside the tensor, as nothing is read.
 template <size_t D, size_t HT>
 HWY_INLINE void accumulate_values(const float* HWY_RESTRICT p, size_t p_stride,
                                   const float* HWY_RESTRICT rescale, const uint16_t* HWY_RESTRICT v,
-                                  size_t keys, float* HWY_RESTRICT out) {
+                                  const uint16_t* next, size_t keys, float* HWY_RESTRICT out) {
   const F32 d;
   constexpr size_t kVectors = D / kLanes;
   constexpr size_t kFit = kVectorRegisters * 3 / 4 / (HT + 1);  // HT * VT sums and VT values
@@ -135,6 +136,8 @@ HWY_INLINE void accumulate_values(const float* HWY_RESTRICT p, size_t p_stride,
         sum[h][t] = hn::Mul(factor, hn::LoadU(d, out + h * D + i + t * kLanes));
     }
     for (size_t j = 0; j < keys; ++j) {
+      HWY_UNROLL(64)
+      for (size_t t = 0; t < VT * kLanes; t += 32) hwy::Prefetch(next + j * D + i + t);
       VF32 value[VT];
       HWY_UNROLL(64)
       for (size_t t = 0; t < VT; ++t) value[t] = load_f16(d, v + j * D + i + t * kLanes);

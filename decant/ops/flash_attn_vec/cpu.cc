@@ -101,7 +101,8 @@ class HeadGroup {
       std::fill(scores + i * kBlockKeys + keys, scores + i * kBlockKeys + padded, -HUGE_VALF);
       rescale_[h + i] = softmax_block(scores + i * kBlockKeys, padded, max_[h + i], sum_[h + i]);
     }
-    accumulate_values<D, HT>(scores, kBlockKeys, rescale_ + h, v, keys, out_ + h * D);
+    accumulate_values<D, HT>(scores, kBlockKeys, rescale_ + h, v, k + kBlockKeys * D, keys,
+                             out_ + h * D);
   }
 
   size_t heads_;
