@@ -1,6 +1,7 @@
 #include "decant/models/gemma3/model.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "decant/core/error.h"
 #include "decant/kernels/attention.h"
@@ -165,9 +166,7 @@ int32_t Model::start(Sampler& sampler) {
     sampler.record(encoder, logits_, next_token_);
   });
   decode_state_current_ = false;
-  int32_t token = 0;
-  device_.read(next_token_, std::as_writable_bytes(std::span(&token, 1)));
-  return token;
+  return sampled_token();
 }
 
 int32_t Model::step() {
@@ -176,8 +175,19 @@ int32_t Model::step() {
   if (!decode_state_current_) write_decode_state();
   graph_->replay_and_wait();
   position_ += 1;
+  return sampled_token();
+}
+
+int32_t Model::sampled_token() const {
   int32_t token = 0;
   device_.read(next_token_, std::as_writable_bytes(std::span(&token, 1)));
+  if (token != 0) return token;
+  // What sampling answers when every logit is NaN, and hardly ever else.
+  float logit = 0;
+  device_.read(logits_.rows(0, 1), std::as_writable_bytes(std::span(&logit, 1)));
+  if (std::isnan(logit))
+    fail(ErrorKind::kCommandFailed,
+         "gemma3: the logits after token {} are NaN; is the file damaged?", position_);
   return token;
 }
 

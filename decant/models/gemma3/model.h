@@ -52,7 +52,8 @@ class Model {
   const Buffer& logits() const { return logits_; }
 
   // Captures the decoding of one token, sampling included, as a graph. The sampler must outlive it.
-  // Samples the first token from logits() and returns it; it is not in the caches yet.
+  // Samples the first token from logits() and returns it; it is not in the caches yet. Throws
+  // CommandFailed, as step() does, if all logits are NaN: a broken file, not a text.
   int32_t start(Sampler& sampler);
   // Appends the token that start() or the last step() returned and returns the one sampled after
   // it. Throws InvalidArgument if there is no room.
@@ -103,6 +104,7 @@ class Model {
                  const std::function<void(CommandEncoder&, const Activations&)>& then);
   void check_tokens(std::span<const int32_t> tokens) const;
   void write_decode_state();
+  int32_t sampled_token() const;
 
   Device device_;
   Config config_;

@@ -226,6 +226,27 @@ TEST_P(OneTinyGemma, RejectsWhatDoesNotFit) {
   expect_logits(logits_of(model), tiny.row(63));
 }
 
+TEST_P(OneTinyGemma, NanLogitsAreAnError) {
+  const std::string path = folder() / (std::string(GetParam()) + ".gguf");
+  std::vector<std::byte> bytes = read_file<std::byte>(path);
+  const GgufFile intact = GgufFile::open(path);
+  const GgufTensor& norm = intact.tensor("output_norm.weight");
+  std::fill_n(bytes.begin() + static_cast<std::ptrdiff_t>(norm.offset), norm.bytes.size(),
+              std::byte{0xFF});
+  const GgufFile damaged = GgufFile::parse(bytes, nullptr, "damaged");
+  const Device device = Device::cpu({.threads = 1});
+  Model model(device, damaged, {.context = 16});
+  Sampler sampler(device, model.config().vocab, kGreedy);
+  model.prompt(std::vector<int32_t>{2, 5});
+  try {
+    model.start(sampler);
+    ADD_FAILURE() << "accepted";
+  } catch (const Error& e) {
+    EXPECT_EQ(e.kind(), ErrorKind::kCommandFailed);
+    EXPECT_STREQ(e.what(), "gemma3: the logits after token 2 are NaN; is the file damaged?");
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Models, OneTinyGemma, ::testing::Values("q4_k_m"),
                          [](const auto& p) { return std::string(p.param); });
 
