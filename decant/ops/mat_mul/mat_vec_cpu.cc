@@ -96,7 +96,6 @@ struct FourRows {
       blocks[r] = blocks_at<F>(rows[r], at);
       F::unpack_scales(blocks[r], elems / F::kBlockElems, chunks[r]);
       const auto* next = reinterpret_cast<const std::byte*>(blocks[r]) + kPrefetchRows * row_bytes;
-      HWY_UNROLL(8)
       for (size_t i = 0; i < elems / F::kBlockElems * sizeof(Block); i += 64)
         hwy::Prefetch(next + i);
     }
