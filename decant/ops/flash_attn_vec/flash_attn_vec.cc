@@ -20,7 +20,7 @@ struct Kernels {
 const Kernels& kernels(const Device& device) {
   return device.registry().once<Kernels>([](KernelRegistry& registry) {
     Kernels made;
-    const auto add = [&](std::string name, OpKind kind, CpuKernel cpu) {
+    const auto add = [&](const std::string& name, OpKind kind, CpuKernel cpu) {
       registry.add({.name = name, .kind = kind, .cpu = cpu});
       return registry.resolve(name);
     };
