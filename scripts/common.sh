@@ -51,6 +51,11 @@ run_tests() {
   rm -rf "$results"
   mkdir -p "$results"
   export DECANT_TEST_PYTHON=$root/build/venv/bin/python
+  # The CUDA compiler of testing/requirements.txt, unless another one was chosen.
+  local nvrtc
+  for nvrtc in "$root"/build/venv/lib/python3*/site-packages/nvidia/*/lib/libnvrtc.so.[0-9]*; do
+    [ -e "$nvrtc" ] && export DECANT_NVRTC=${DECANT_NVRTC:-$nvrtc}
+  done
   if DECANT_TEST_MODEL=$("$root/scripts/fetch-model"); then
     export DECANT_TEST_MODEL
   else

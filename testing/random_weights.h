@@ -21,16 +21,9 @@ void set_scales(Block& block, uint16_t scale, uint16_t min) {
 }
 }  // namespace detail
 
-// The bytes of `elements` weights, a whole number of blocks. The bits of block formats are random
-// and their scales of either sign and about 0.01, so weights are below 10 or so in magnitude; plain
-// formats hold values between -1 and 1.
-inline std::vector<std::byte> random_weights(DType dtype, size_t elements, uint64_t seed) {
-  std::mt19937_64 random(seed);
-  std::vector<std::byte> bytes(bytes_of(dtype, elements));
-  for (size_t i = 0; i < bytes.size(); i += 8) {
-    const uint64_t bits = random();
-    std::memcpy(bytes.data() + i, &bits, std::min<size_t>(8, bytes.size() - i));
-  }
+// Block formats: gives the blocks in `bytes` scales of either sign, at most 0.02. Plain formats:
+// sets all of `bytes` to values between -1 and 1.
+inline void set_random_values(DType dtype, std::vector<std::byte>& bytes, std::mt19937_64& random) {
   const auto value = [&](float magnitude) {
     return magnitude * (static_cast<float>(random() >> 40) * 0x1p-23f - 1);
   };
@@ -42,9 +35,10 @@ inline std::vector<std::byte> random_weights(DType dtype, size_t elements, uint6
     }
   };
   const auto plain = [&](auto convert) {
-    for (size_t i = 0; i < elements; ++i) {
+    const size_t elem_bytes = sizeof(convert(0.0f));
+    for (size_t i = 0; i < bytes.size(); i += elem_bytes) {
       const auto converted = convert(value(1));
-      std::memcpy(bytes.data() + i * sizeof converted, &converted, sizeof converted);
+      std::memcpy(bytes.data() + i, &converted, elem_bytes);
     }
   };
   switch (dtype) {
@@ -66,6 +60,28 @@ inline std::vector<std::byte> random_weights(DType dtype, size_t elements, uint6
     default:
       break;
   }
+}
+
+// The bytes of `elements` weights, a whole number of blocks. The bits of block formats are random
+// and their scales of either sign and about 0.01, so weights are below 10 or so in magnitude; plain
+// formats hold values between -1 and 1.
+inline std::vector<std::byte> random_weights(DType dtype, size_t elements, uint64_t seed) {
+  std::mt19937_64 random(seed);
+  std::vector<std::byte> bytes(bytes_of(dtype, elements));
+  for (size_t i = 0; i < bytes.size(); i += 8) {
+    const uint64_t bits = random();
+    std::memcpy(bytes.data() + i, &bits, std::min<size_t>(8, bytes.size() - i));
+  }
+  set_random_values(dtype, bytes, random);
+  return bytes;
+}
+
+// The same for a block format, with all bytes of integers (and of small scales) equal.
+inline std::vector<std::byte> uniform_weights(DType dtype, size_t elements, std::byte integers,
+                                              uint64_t seed) {
+  std::mt19937_64 random(seed);
+  std::vector<std::byte> bytes(bytes_of(dtype, elements), integers);
+  set_random_values(dtype, bytes, random);
   return bytes;
 }
 

@@ -324,7 +324,7 @@ class Scripts(unittest.TestCase):
         self.assertEqual((done.returncode, done.stdout), (0, ""), done.stderr)
         update, install = (self.folder / "calls").read_text().splitlines()
         self.assertIn("update", update)
-        self.assertRegex(install, r"^noninteractive .* install -y --no-install-recommends g\+\+ cmake$")
+        self.assertRegex(install, r"^noninteractive .* install -y --no-remove --no-install-recommends g\+\+ cmake$")
 
     def test_setup_offline(self):
         done = self.setup(

@@ -3,6 +3,8 @@
 #include <fmt/core.h>
 #include <gtest/gtest.h>
 
+#include "testing/devices.h"
+
 // The list of targets comes from compiling this very file for each of them.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "testing/simd_targets.cc"
@@ -23,6 +25,7 @@ namespace decant::testing {
 HWY_EXPORT(this_target);
 
 void for_each_simd_target(const std::function<void(const std::string&)>& body) {
+  if (on_metal()) return body("metal");  // SIMD targets are the CPU's
   hwy::SetSupportedTargetsForTest(0);
   const int64_t supported = hwy::SupportedTargets();
   int ran = 0;

@@ -6,10 +6,13 @@
 #include <vector>
 
 #include "decant/core/graph.h"
+#include "decant/ops/attention_step/attention_step.h"
 #include "decant/ops/cast/cast.h"
 #include "decant/ops/elementwise/elementwise.h"
 #include "decant/ops/gelu_mul/gelu_mul.h"
 #include "decant/ops/kv_append/kv_append.h"
+#include "decant/ops/mat_mul/mat_mul.h"
+#include "decant/ops/norm_mat_vec/norm_mat_vec.h"
 #include "decant/ops/qk_norm_rope/qk_norm_rope.h"
 #include "decant/ops/rms_norm/rms_norm.h"
 #include "decant/ops/rope_table/rope_table.h"
@@ -67,6 +70,38 @@ TEST_F(SteadyState, OpsOfADecodeStep) {
               gelu_mul(e, {.gate = y, .up = z, .out = y});
             }),
             0u);
+}
+
+TEST_F(SteadyState, FusedOpsOfADecodeStep) {
+  const Buffer x = f32({64}), x_out = f32({64}), delta = f32({64}), w = f32({64}),
+               weight = device.buffer(DType::kQ8_0, {256, 64}), q = f32({256}), act = f32({256}),
+               k = f32({1, 64}), out = f32({4, 64}), rope = f32({1, 2, 32}),
+               k_cache = f16({1, 16, 64}), v_cache = f16({1, 16, 64});
+  EXPECT_EQ(
+      allocations_of([&](CommandEncoder& e) {
+        norm_mat_vec(e, {.x = x,
+                         .delta = delta,
+                         .delta_weight = w,
+                         .x_out = x_out,
+                         .norm_weight = w,
+                         .eps = 1e-6f,
+                         .weights = {weight, weight},
+                         .outs = {q, act}});
+        attention_step(e, {.q = q.reshape({4, 64}),
+                           .k = k,
+                           .v = k,
+                           .q_norm = w,
+                           .k_norm = w,
+                           .rope = rope,
+                           .eps = 1e-6f,
+                           .k_cache = k_cache,
+                           .v_cache = v_cache,
+                           .out = out,
+                           .kv_seq_len = 5,
+                           .scale = 0.125f});
+        mat_mul(e, {.weight = weight, .x = delta.reshape({1, 64}), .out = q.reshape({1, 256})});
+      }),
+      0u);
 }
 
 TEST_F(SteadyState, TheCounterCounts) {

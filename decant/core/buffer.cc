@@ -108,4 +108,11 @@ void Buffer::check_host_access(size_t element_bytes, bool writable) const {
           info(dtype_).block_bytes, element_bytes);
 }
 
+void Buffer::check_host_load(size_t element_bytes, uint64_t index) const {
+  check_host_access(element_bytes, false);
+  require(storage_->usage == Usage::kHostVisible,
+          "Buffer::load: the memory must be Usage::kHostVisible");
+  require(index < elements_, "Buffer::load: index must be below {}, got {}", elements_, index);
+}
+
 }  // namespace decant

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <initializer_list>
@@ -45,6 +46,8 @@ enum class Usage {
   kNormal,   // the host may read and write it between commits
   kScratch,  // defined only from a write to the last read of it inside one encoder or graph replay;
              // a graph may skip writing it
+  kHostVisible,  // as kNormal, and the host may load() from it while commands run; slower for the
+                 // device where memories are apart
 };
 
 // One allocation. Backends derive from it.
@@ -102,6 +105,18 @@ class Buffer {
             static_cast<size_t>(elements_ / info(dtype_).block_elems)};
   }
 
+  // Element `index` as T, of 1 to 8 bytes, while commands run: what a kernel stored with one
+  // instruction, or the value before. What it stored earlier and published with a system-wide fence
+  // is visible afterwards. Throws InvalidArgument as span() does, for Usage other than
+  // kHostVisible, and for an index out of range.
+  template <typename T>
+  T load(uint64_t index) const {
+    static_assert(std::is_trivially_copyable_v<T> && sizeof(T) <= 8);
+    check_host_load(sizeof(T), index);
+    // Aligned as the element is, and never cached in a register.
+    return std::atomic_ref<T>(reinterpret_cast<T*>(host())[index]).load(std::memory_order_acquire);
+  }
+
   // A view of a part of this view: byte_offset counts from this view's first byte, and the part
   // must end inside this view, however large the storage is.
   Buffer slice(size_t byte_offset, DType dtype, const Shape& shape) const;
@@ -117,6 +132,7 @@ class Buffer {
 
  private:
   void check_host_access(size_t element_bytes, bool writable) const;
+  void check_host_load(size_t element_bytes, uint64_t index) const;
 
   std::shared_ptr<Storage> storage_;
   size_t byte_offset_ = 0;

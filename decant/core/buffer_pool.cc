@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <atomic>
 #include <bit>
-#include <cstring>
 
 #include "decant/core/error.h"
 
@@ -11,6 +10,7 @@ namespace decant {
 
 Buffer BufferPool::acquire(DType dtype, const Shape& shape, Usage usage) {
   const size_t bytes = bytes_of(dtype, shape.elements());
+  require(usage != Usage::kHostVisible, "BufferPool::acquire: kHostVisible is not pooled");
   require(bytes <= SIZE_MAX / 2, "BufferPool::acquire: {} bytes are too many", bytes);
   const size_t rounded = std::bit_ceil(std::max<size_t>(bytes, 256));
 
@@ -25,11 +25,7 @@ Buffer BufferPool::acquire(DType dtype, const Shape& shape, Usage usage) {
     std::atomic_thread_fence(std::memory_order_acquire);
 #endif
     storage->usage = usage;
-    static constexpr std::byte kZeros[4096]{};
-    for (size_t at = 0; at < bytes; at += sizeof kZeros) {
-      const size_t n = std::min(bytes - at, sizeof kZeros);
-      device_.write(reused.slice(at, DType::kU8, {n}), {kZeros, n});
-    }
+    device_.zero(reused);
     return reused;
   }
   std::shared_ptr<Storage> storage = device_.backend().allocate(rounded);

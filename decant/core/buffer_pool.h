@@ -18,7 +18,8 @@ class BufferPool {
  public:
   explicit BufferPool(Device device) : device_(std::move(device)) {}
 
-  // A zeroed buffer. Throws AllocationFailed.
+  // A zeroed buffer, kNormal or kScratch. Throws AllocationFailed, and InvalidArgument for
+  // kHostVisible.
   Buffer acquire(DType dtype, const Shape& shape, Usage usage = Usage::kNormal);
 
   size_t held_bytes() const;  // in use and free

@@ -20,6 +20,7 @@ enum class Access : uint8_t { kRead, kWrite, kReadWrite };
 struct RecordedArg {
   Buffer buffer;
   Access access = Access::kRead;
+  bool either = false;  // may have the other form in another dispatch
   uint32_t bytes_offset = 0;
   uint32_t bytes_len = 0;
 
@@ -32,6 +33,14 @@ struct Launch {
   Dim3 grid{};   // groups
   Dim3 group{};  // threads of a group (GPU backends; the CPU calls a function per group)
   uint32_t shared_bytes = 0;  // scratch per group
+
+  // --- CUDA alone; other backends ignore them.
+  Dim3 cluster{};            // groups that run together and share their scratch
+  bool cooperative = false;  // all groups are resident at once, or the launch fails
+  // The kernel may start while the dispatch before it still runs. All its threads must execute
+  // griddepcontrol.wait before they touch anything that an earlier dispatch writes or reads, and
+  // before they end.
+  bool programmatic = false;
 };
 
 struct Dispatch {

@@ -30,6 +30,13 @@ enum class DType : uint8_t {
   kQ4_K,
   kQ5_K,
   kQ6_K,
+  // The same blocks with sixteen rows side by side (ops/pack_weights): no row can be cut out, only
+  // sixteen from a multiple of sixteen on.
+  kQ4_0_X16,
+  kQ5_0_X16,
+  kQ8_0_X16,
+  kQ4_K_X16,
+  kQ6_K_X16,
 };
 
 struct DTypeInfo {

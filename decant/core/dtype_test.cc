@@ -10,7 +10,7 @@
 namespace decant {
 namespace {
 
-constexpr int kNumDTypes = static_cast<int>(DType::kQ6_K) + 1;
+constexpr int kNumDTypes = static_cast<int>(DType::kQ6_K_X16) + 1;
 
 // The structs of ggml-common.h, summed field by field: f16 scales, then packed weights.
 TEST(DType, BlocksAreAsGgmlLaysThemOut) {
@@ -40,6 +40,11 @@ TEST(DType, BlocksAreAsGgmlLaysThemOut) {
       {DType::kQ4_K, "q4_k", 256, 2 + 2 + 12 + 128},
       {DType::kQ5_K, "q5_k", 256, 2 + 2 + 12 + 32 + 128},
       {DType::kQ6_K, "q6_k", 256, 128 + 64 + 16 + 2},
+      {DType::kQ4_0_X16, "q4_0_x16", 32, 2 + 16},
+      {DType::kQ5_0_X16, "q5_0_x16", 32, 2 + 4 + 16},
+      {DType::kQ8_0_X16, "q8_0_x16", 32, 2 + 32},
+      {DType::kQ4_K_X16, "q4_k_x16", 256, 2 + 2 + 8 + 8 + 128},
+      {DType::kQ6_K_X16, "q6_k_x16", 256, 2 + 16 + 128 + 64},
   };
   ASSERT_EQ(std::size(wants), size_t{kNumDTypes});
   for (const Want& want : wants) {

@@ -60,6 +60,7 @@ void CommandEncoder::dispatch(Kernel kernel, std::span<const KernelArg> args,
   for (const KernelArg& arg : args) {
     RecordedArg& recorded = list_.args.emplace_back();
     recorded.access = arg.access;
+    recorded.either = arg.either;
     if (arg.buffer) {
       recorded.buffer = *arg.buffer;
     } else {
@@ -78,6 +79,12 @@ void CommandEncoder::memory_barrier() { force_barrier_ = !list_.dispatches.empty
 Buffer CommandEncoder::scratch(DType dtype, const Shape& shape) {
   if (!pool_) pool_.emplace(device_);
   return pool_->acquire(dtype, shape, Usage::kScratch);
+}
+
+Buffer CommandEncoder::zeroed_scratch(size_t bytes) {
+  // A smaller one belongs to the dispatches that have it.
+  if (!zeroed_ || zeroed_.byte_len() < bytes) zeroed_ = scratch(DType::kU8, {bytes});
+  return zeroed_.slice(0, {bytes});
 }
 
 void CommandEncoder::commit() {
@@ -100,7 +107,12 @@ void CommandEncoder::wait() {
       e.committed_ = false;
     }
   } reset{*this};
-  device_.backend().wait(completion_);
+  try {
+    device_.backend().wait(completion_);
+  } catch (...) {
+    zeroed_ = {};  // whether it was left so is unknown
+    throw;
+  }
 }
 
 }  // namespace decant

@@ -21,6 +21,7 @@ struct KernelArg {
   const void* bytes = nullptr;
   uint32_t bytes_len = 0;
   Access access = Access::kRead;
+  bool either = false;  // made by params_arg
 };
 
 inline KernelArg reads(const Buffer& buffer) {
@@ -39,11 +40,13 @@ KernelArg bytes(const T& value) {
   static_assert(alignof(T) <= 16, "Bytes are kept at multiples of 16");
   return {.bytes = &value, .bytes_len = sizeof(T)};
 }
-// Slot 0 of an op: its params as Bytes, or, if the caller gave one, as a Buffer that a kernel may
-// rewrite between replays.
+// An argument in either of two forms, as slot 0 of an op always is: a value as Bytes or, if the
+// caller gave one, a Buffer that a kernel may rewrite between replays.
 template <typename T>
 KernelArg params_arg(const T& value, const Buffer& buffer) {
-  return buffer ? reads(buffer) : bytes(value);
+  KernelArg arg = buffer ? reads(buffer) : bytes(value);
+  arg.either = true;
+  return arg;
 }
 
 // Not thread-safe; use one per thread. After wait() it is empty and can be used again; its memory
@@ -72,6 +75,9 @@ class CommandEncoder {
   // and returns there when the commands that use it are done, so the steady state allocates
   // nothing.
   Buffer scratch(DType dtype, const Shape& shape);
+  // Scratch for a dispatch that finds it zeroed and leaves it zeroed: all of this encoder's share
+  // it, so that it stays in the caches and is cleared once. At least `bytes`.
+  Buffer zeroed_scratch(size_t bytes);
 
   // Starts what was recorded. Throws InvalidArgument while a graph is being captured.
   void commit();
@@ -91,6 +97,7 @@ class CommandEncoder {
   CommandList list_;
   RangeTracker tracker_;
   std::optional<BufferPool> pool_;  // made when first needed
+  Buffer zeroed_;                   // as zeroed_scratch() lends it
   std::optional<OpKind> next_kind_;
   bool force_barrier_ = false;
   bool capturing_ = false;

@@ -328,6 +328,19 @@ TEST_F(EncoderTest, ReuseAllocatesNothing) {
   EXPECT_EQ(count_allocations() - before, 1u);
 }
 
+TEST_F(EncoderTest, ZeroedScratchIsSharedUntilALargerOneIsAsked) {
+  const Buffer first = encoder.zeroed_scratch(100), second = encoder.zeroed_scratch(60);
+  EXPECT_EQ(first.byte_len(), 100u);
+  EXPECT_EQ(second.byte_len(), 60u);
+  EXPECT_TRUE(first.overlaps(second));
+  for (const uint8_t byte : first.span<uint8_t>()) EXPECT_EQ(byte, 0);
+  // The larger one takes nothing away from those who have the smaller.
+  const Buffer larger = encoder.zeroed_scratch(5000);
+  EXPECT_FALSE(larger.overlaps(first));
+  EXPECT_TRUE(larger.overlaps(encoder.zeroed_scratch(100)));
+  for (const uint8_t byte : larger.span<uint8_t>()) EXPECT_EQ(byte, 0);
+}
+
 // An encoder per thread over one device.
 TEST_F(EncoderTest, ThreadsWithTheirOwnEncoders) {
   const std::array<Buffer, 4> outs = {

@@ -200,8 +200,7 @@ Graph::Run::~Run() {
 
 void Graph::replay() {
   require(run_ != nullptr, "Graph::replay: the graph was moved from");
-  require(!run_->under_way, "Graph::replay: the last replay was not waited for");
-  run_->completion = {};
+  if (!run_->under_way) run_->completion = {};
   run_->under_way = true;
   run_->executable->launch(run_->completion);
 }
@@ -210,6 +209,13 @@ void Graph::wait() {
   if (!run_ || !run_->under_way) return;
   run_->under_way = false;
   run_->device.backend().wait(run_->completion);
+}
+
+bool Graph::done() {
+  if (!run_ || !run_->under_way) return true;
+  if (!run_->device.backend().done(run_->completion)) return false;
+  wait();
+  return true;
 }
 
 }  // namespace decant

@@ -35,9 +35,13 @@ class Graph {
   Graph(Graph&& other) noexcept = default;
   Graph& operator=(Graph&& other) noexcept = default;
 
-  // Starts one run; at most one may be under way. wait() throws what it failed with.
+  // Starts one run after those under way; there may be many (the host may then be ahead of an
+  // asynchronous device, see DeviceInfo, and reads results behind it with Buffer::load). wait()
+  // waits for all of them and throws what the first that failed did; runs after it do nothing.
   void replay();
   void wait();
+  // Whether no run is under way; never blocks. Throws as wait() does.
+  bool done();
   void replay_and_wait() {
     replay();
     wait();

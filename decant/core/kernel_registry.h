@@ -48,6 +48,9 @@ struct CpuGroup {
   std::byte* shared;  // shared_bytes of scratch of this group's own, 64-byte aligned, not cleared
   Dim3 group;         // which group of the grid this is
   Dim3 grid;
+  // `shared` holds what the thread's last group left there, which was of this same dispatch: work
+  // that all groups have in common need not be done again.
+  bool shared_kept = false;
 
   template <typename T>
   T* arg(size_t index) const {
@@ -61,12 +64,30 @@ struct CpuGroup {
 
 using CpuKernel = void (*)(const CpuGroup& group);
 
+// --- GPU kernels: functions of a source file that is compiled at first use. -------------------
+
+// A compile-time constant of a variant: a macro of that name in CUDA, a function constant in Metal.
+struct KernelConstant {
+  std::string name;
+  uint32_t value;
+};
+
+struct GpuKernel {
+  // An embedded file (kernel_source.h) or, recognised by a line feed, the text itself. Empty: no
+  // code for this backend.
+  std::string source{};
+  std::string entry{};  // the function's name in it
+  std::vector<KernelConstant> constants{};
+};
+
 // --- Registry --------------------------------------------------------------------------------
 
 struct KernelDef {
   std::string name;
   OpKind kind = OpKind::kOther;
   CpuKernel cpu = nullptr;
+  GpuKernel cuda{};
+  GpuKernel metal{};
 };
 
 // A resolved kernel; valid as long as its registry.

@@ -14,6 +14,7 @@
 #include <mutex>
 #include <new>
 #include <string>
+#include <utility>
 
 #include "decant/core/error.h"
 
@@ -72,6 +73,17 @@ std::byte* thread_scratch(size_t bytes) {
   return memory.get();
 }
 
+// Whether the calling thread's last group was one of `dispatch` in the run of this number too.
+bool same_dispatch_again(uint64_t run, const void* dispatch) {
+  struct Last {
+    uint64_t run;
+    const void* dispatch;
+    bool operator==(const Last&) const = default;
+  };
+  thread_local Last last{};
+  return std::exchange(last, {run, dispatch}) == Last{run, dispatch};
+}
+
 // One dispatch, ready to run: its pointers, and where its groups start in the parallel region.
 struct Prepared {
   Kernel kernel;
@@ -112,8 +124,10 @@ class Program {
 
   // Keeps the first failure in `completion`; what follows its region is not run.
   void run(ThreadPool& pool, Completion& completion) const {
+    static std::atomic<uint64_t> runs{0};
+    const uint64_t run = runs.fetch_add(1, std::memory_order_relaxed) + 1;
     for (const Region& region : regions_) {
-      RunContext context{this, &region, {}, {}};
+      RunContext context{this, &region, run, {}, {}};
       pool.run(&Program::run_group, &context, region.groups);
       if (context.failed.load(std::memory_order_acquire)) {
         completion.error = context.error;
@@ -126,6 +140,7 @@ class Program {
   struct RunContext {
     const Program* program;
     const Region* region;
+    uint64_t run;  // of all programs of the process
     std::atomic<bool> failed;
     std::exception_ptr error;  // written by whoever sets `failed`; read after the region
   };
@@ -145,12 +160,14 @@ class Program {
                   fmt::format("kernel '{}' failed: {}", p.kernel->name, reason)));
     };
     try {
+      const bool again = same_dispatch_again(context.run, &p);
       const CpuGroup group{.args = p.args,
                            .shared = p.shared_bytes ? thread_scratch(p.shared_bytes) : nullptr,
                            .group = {static_cast<uint32_t>(i % p.grid.x),
                                      static_cast<uint32_t>(i / p.grid.x % p.grid.y),
                                      static_cast<uint32_t>(i / p.grid.x / p.grid.y)},
-                           .grid = p.grid};
+                           .grid = p.grid,
+                           .shared_kept = again};
       p.kernel->cpu(group);
     } catch (const std::exception& e) {
       failed(e.what());
@@ -169,7 +186,9 @@ class CpuExecutable final : public Executable {
   CpuExecutable(CommandList list, ThreadPool& pool) : list_(std::move(list)), pool_(pool) {
     program_.build(list_);
   }
-  void launch(Completion& completion) override { program_.run(pool_, completion); }
+  void launch(Completion& completion) override {
+    if (!completion.error) program_.run(pool_, completion);
+  }
 
  private:
   CommandList list_;

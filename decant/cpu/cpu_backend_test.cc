@@ -176,6 +176,32 @@ TEST(CpuDevice, SharedMemoryIsAlignedAndOfTheGroupsOwn) {
   EXPECT_NO_THROW(encoder.commit_and_wait());
 }
 
+// Every group counts in its scratch how many the thread has run of this dispatch, and how many
+// times that is told to start anew.
+void count_kept(const CpuGroup& group) {
+  auto& count = *reinterpret_cast<uint32_t*>(group.shared);
+  if (!group.shared_kept) count = 0;
+  group.arg<uint32_t>(0)[group.group.x] = ++count;
+}
+const KernelDef kCountKept{.name = "count_kept", .cpu = &count_kept};
+
+TEST(CpuDevice, SharedIsKeptBetweenGroupsOfOneDispatch) {
+  const Device device = Device::cpu({.threads = 1});
+  const Buffer a = device.buffer(DType::kU32, {5}), b = device.buffer(DType::kU32, {3});
+  CommandEncoder encoder(device);
+  const auto dispatch = [&](const Buffer& out) {
+    encoder.dispatch(&kCountKept, {writes(out)},
+                     {.grid = {static_cast<uint32_t>(out.elements())}, .shared_bytes = 64});
+  };
+  for (int run = 0; run < 2; ++run) {
+    dispatch(a);
+    dispatch(b);  // in the same parallel region, but another dispatch
+    encoder.commit_and_wait();
+    for (uint32_t i = 0; i < 5; ++i) EXPECT_EQ(a.span<uint32_t>()[i], i + 1);
+    for (uint32_t i = 0; i < 3; ++i) EXPECT_EQ(b.span<uint32_t>()[i], i + 1);
+  }
+}
+
 class CpuFailure : public ::testing::Test {
  protected:
   static void expect_failed(CommandEncoder& encoder, const std::string& message) {

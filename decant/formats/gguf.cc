@@ -65,6 +65,11 @@ Buffer GgufFile::weight(const Device& device, std::string_view name) const {
   return whole.slice(t.offset, *t.dtype, t.shape);
 }
 
+void GgufFile::not_needed(const Buffer& weight) const {
+  // weight() gives slices of the whole file, so that offsets are the file's.
+  if (mapping_) mapping_->not_needed(weight.byte_offset(), weight.byte_len());
+}
+
 const GgufEntry& GgufFile::entry(std::string_view key, std::string_view expected) const {
   if (const GgufEntry* found = find(key)) return *found;
   fail(ErrorKind::kGgufParse, "{}: metadata {}: expected {}, got no such key", name_,

@@ -93,6 +93,9 @@ class GgufFile {
   // it. Keeps that memory alive. The file is wrapped once for each device; what this returns are
   // slices. Throws as tensor() does.
   Buffer weight(const Device& device, std::string_view name) const;
+  // Gives back the memory of a mapped file's part that `weight`, or rows of one, covers on a CPU:
+  // for what was copied. Who touches it later reads the file again.
+  void not_needed(const Buffer& weight) const;
 
  private:
   friend class GgufParser;

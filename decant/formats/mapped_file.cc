@@ -73,6 +73,15 @@ void MappedFile::will_need(size_t offset, size_t bytes) const {
   ::posix_madvise(const_cast<std::byte*>(data_) + begin, end - begin, POSIX_MADV_WILLNEED);
 }
 
+void MappedFile::not_needed(size_t offset, size_t bytes) const {
+  if (offset >= size_) return;
+  // Whole pages; what is touched later comes from the file again. posix_madvise does nothing here.
+  const size_t page = static_cast<size_t>(::sysconf(_SC_PAGESIZE));
+  const size_t begin = (offset + page - 1) / page * page;
+  const size_t end = (offset + std::min(bytes, size_ - offset)) / page * page;
+  if (begin < end) ::madvise(const_cast<std::byte*>(data_) + begin, end - begin, MADV_DONTNEED);
+}
+
 void MappedFile::sequential() const {
   if (data_) ::posix_madvise(const_cast<std::byte*>(data_), size_, POSIX_MADV_SEQUENTIAL);
 }

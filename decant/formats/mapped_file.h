@@ -25,8 +25,9 @@ class MappedFile {
   std::span<const std::byte> bytes() const { return {data_, size_}; }
 
   // Hints to the kernel; without effect where it does not take them.
-  void will_need(size_t offset, size_t bytes) const;  // start reading this range now
-  void sequential() const;                            // the whole file will be read front to back
+  void will_need(size_t offset, size_t bytes) const;   // start reading this range now
+  void sequential() const;                             // the whole file will be read front to back
+  void not_needed(size_t offset, size_t bytes) const;  // memory of this range may be given back
 
  private:
   MappedFile(std::string path, const std::byte* data, size_t size)

@@ -3,7 +3,6 @@
 #ifndef DECANT_KERNELS_ATTENTION_H_
 #define DECANT_KERNELS_ATTENTION_H_
 
-#include <algorithm>
 #include <cstdint>
 
 namespace decant {
@@ -44,10 +43,10 @@ struct SlotRuns {
 constexpr SlotRuns slot_runs(uint32_t first, uint32_t last, uint32_t ring_start,
                              uint32_t kv_capacity) {
   const uint32_t wrap = kv_capacity - ring_start;  // logical key that lies in slot 0
-  const uint32_t high_end = std::min(last, wrap);
+  const uint32_t high_end = last < wrap ? last : wrap;
   SlotRuns runs{};
   if (last > wrap) {
-    runs.begin[0] = std::max(first, wrap) - wrap;
+    runs.begin[0] = first > wrap ? first - wrap : 0;
     runs.end[0] = last - wrap;
   }
   if (first < high_end) {

@@ -1,9 +1,13 @@
-// The two products of attention over a block of keys, for a tile of query heads that share them,
+// The two products of attention over a block of keys, for a tile of HT query heads that share them,
 // and the online softmax between. All in f32; K and V are f16 and converted as they are loaded.
 //
-// Per key of head_dim D and tile of HT heads: 2 * D f16 loads, 2 * HT * D multiply-adds. The tiles
-// are chosen so that the accumulators fill about two thirds of the vector registers and a converted
-// vector is used HT times.
+// Per key of head_dim D: 2 * D f16 loads, 2 * HT * D multiply-adds. Both products keep half of the
+// vector registers as sums, so that no multiply-add waits for another, and use a converted vector
+// for all heads of the tile that fit.
+//
+// Scores, and the weights that they become, lie in quads of four keys: [key / 4][head][key % 4]. So
+// a vector holds keys of several heads, the sums across lanes of four keys come out in place, and
+// one head costs the softmax as little as its lanes.
 #if defined(DECANT_KERNELS_ATTENTION_BLOCK_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef DECANT_KERNELS_ATTENTION_BLOCK_INL_H_
 #undef DECANT_KERNELS_ATTENTION_BLOCK_INL_H_
@@ -11,10 +15,10 @@
 #define DECANT_KERNELS_ATTENTION_BLOCK_INL_H_
 #endif
 
-#include <hwy/cache_control.h>
-#include <hwy/contrib/math/math-inl.h>
 #include <hwy/highway.h>
 
+#include <algorithm>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 
@@ -36,153 +40,262 @@ inline constexpr size_t kVectorRegisters = 16;
 #endif
 inline constexpr size_t kMaxHeadTile = kVectorRegisters / 4;  // 8 or 4
 
-// The sums of the lanes of a, b, c, d, to to[0..4).
-template <class D, class V = hn::Vec<D>>
-HWY_INLINE void store_sums4(D d, V a, V b, V c, V e, float* HWY_RESTRICT to) {
-  const hn::Repartition<uint64_t, D> d64;
-  // Within each 128-bit block: [a02 b02 a13 b13], [c02 e02 c13 e13], then [a b c e].
-  const V ab = hn::Add(hn::InterleaveLower(d, a, b), hn::InterleaveUpper(d, a, b));
-  const V ce = hn::Add(hn::InterleaveLower(d, c, e), hn::InterleaveUpper(d, c, e));
+// Where keys and values are fetched to, ahead of their use. Zen 3 waits for as many lines at a time
+// in the first level as in the second. Zen 4 does not (11 GB/s a core, against 20 to 30); what
+// tells them apart here is AVX-512.
+#if HWY_TARGET <= HWY_AVX3 && HWY_ARCH_X86
+inline constexpr bool kFetchesToL1 = false;
+#else
+inline constexpr bool kFetchesToL1 = true;
+#endif
+
+// Where head h's score of key j lies in a tile of HT heads.
+constexpr size_t quad_at(size_t HT, size_t h, size_t j) { return (j / 4 * HT + h) * 4 + j % 4; }
+
+// --- Sums across lanes
+
+// Within each 128-bit block: [sum of a's, of b's, of c's, of e's].
+HWY_INLINE VF32 block_sums(VF32 a, VF32 b, VF32 c, VF32 e) {
+  const F32 d;
+  const hn::Repartition<uint64_t, F32> d64;
+  // [a02 b02 a13 b13], [c02 e02 c13 e13], then [a b c e].
+  const VF32 ab = hn::Add(hn::InterleaveLower(d, a, b), hn::InterleaveUpper(d, a, b));
+  const VF32 ce = hn::Add(hn::InterleaveLower(d, c, e), hn::InterleaveUpper(d, c, e));
   const auto ab64 = hn::BitCast(d64, ab), ce64 = hn::BitCast(d64, ce);
-  const V abce = hn::Add(hn::BitCast(d, hn::InterleaveLower(d64, ab64, ce64)),
-                         hn::BitCast(d, hn::InterleaveUpper(d64, ab64, ce64)));
+  return hn::Add(hn::BitCast(d, hn::InterleaveLower(d64, ab64, ce64)),
+                 hn::BitCast(d, hn::InterleaveUpper(d64, ab64, ce64)));
+}
+
+// [the sum of a's lower half's blocks and its upper half's, the same of b].
+HWY_INLINE VF32 fold_halves(VF32 a, VF32 b) {
+  const F32 d;
+  return hn::Add(hn::ConcatLowerLower(d, b, a), hn::ConcatUpperUpper(d, b, a));
+}
+
+// The sum of a vector's 128-bit blocks to to[0..4).
+template <class D, class V = hn::Vec<D>>
+HWY_INLINE void store_folded(D d, V v, float* HWY_RESTRICT to) {
   const hn::FixedTag<float, 4> d4;
   if constexpr (hn::MaxLanes(D()) == 16) {
     const hn::Half<D> d8;
-    const auto half = hn::Add(hn::LowerHalf(d8, abce), hn::UpperHalf(d8, abce));
+    const auto half = hn::Add(hn::LowerHalf(d8, v), hn::UpperHalf(d8, v));
     hn::StoreU(hn::Add(hn::LowerHalf(d4, half), hn::UpperHalf(d4, half)), d4, to);
   } else if constexpr (hn::MaxLanes(D()) == 8) {
-    hn::StoreU(hn::Add(hn::LowerHalf(d4, abce), hn::UpperHalf(d4, abce)), d4, to);
+    hn::StoreU(hn::Add(hn::LowerHalf(d4, v), hn::UpperHalf(d4, v)), d4, to);
   } else {
-    hn::StoreU(abce, d, to);
+    hn::StoreU(v, d, to);
   }
 }
 
-// scores[h * score_stride + j] = q[h] . k[j] for HT heads and KT keys, rows of D.
-template <size_t D, size_t HT, size_t KT>
+// quads[h][j] = the sum of sum[h][j]'s lanes, for H heads and four keys.
+template <size_t H, size_t KT>
+HWY_INLINE void store_quads(const VF32 (&sum)[H][KT], size_t j, float* HWY_RESTRICT to) {
+  const F32 d;
+  const auto row = [&](size_t h) HWY_ATTR {
+    return block_sums(sum[h][j], sum[h][j + 1], sum[h][j + 2], sum[h][j + 3]);
+  };
+  if constexpr (kLanes == 16 && H == 4) {
+    const VF32 even = fold_halves(row(0), row(2)), odd = fold_halves(row(1), row(3));
+    const VF32 lower = hn::OddEvenBlocks(hn::SwapAdjacentBlocks(odd), even);
+    const VF32 upper = hn::OddEvenBlocks(odd, hn::SwapAdjacentBlocks(even));
+    hn::StoreU(hn::Add(lower, upper), d, to);
+  } else if constexpr (kLanes == 8 && H == 2) {
+    hn::StoreU(fold_halves(row(0), row(1)), d, to);
+  } else {
+    HWY_UNROLL(64) for (size_t h = 0; h < H; ++h) store_folded(d, row(h), to + h * 4);
+  }
+}
+
+// --- Scores
+
+// Fetches the cache lines that begin in [from, from + kBytes), where all `from` of a walk are a
+// multiple of kBytes apart. They may lie outside a tensor, as nothing is read.
+template <size_t kBytes>
+HWY_INLINE void fetch(const uint16_t* from) {
+  constexpr size_t kLine = 64;
+  if constexpr (kBytes >= kLine) {
+    HWY_UNROLL(64)
+    for (size_t i = 0; i < kBytes; i += kLine)
+      __builtin_prefetch(from + i / 2, 0, kFetchesToL1 ? 3 : 2);
+  } else {
+    if (reinterpret_cast<uintptr_t>(from) % kLine < kBytes)
+      __builtin_prefetch(from, 0, kFetchesToL1 ? 3 : 2);
+  }
+}
+
+// Scores of H heads of a tile of HT, from its head `first` on, with KT keys: q[h] . k[j]. With
+// kFetch as many rows from `next` on are fetched meanwhile, evenly: a burst of fetches fills the
+// queue of outstanding misses, and then the loads behind it wait too.
+template <size_t D, size_t HT, size_t H, size_t KT, bool kFetch>
 HWY_INLINE void score_tile(const float* HWY_RESTRICT q, const uint16_t* HWY_RESTRICT k,
-                           float* HWY_RESTRICT scores, size_t score_stride) {
+                           const uint16_t* next, float* HWY_RESTRICT scores, size_t first,
+                           size_t key) {
   const F32 d;
-  VF32 sum[HT][KT];
+  VF32 sum[H][KT];
   HWY_UNROLL(64)
-  for (size_t h = 0; h < HT; ++h)
+  for (size_t h = 0; h < H; ++h)
     HWY_UNROLL(64) for (size_t j = 0; j < KT; ++j) sum[h][j] = hn::Zero(d);
-  for (size_t i = 0; i < D; i += kLanes) {
-    VF32 key[KT];
-    HWY_UNROLL(64) for (size_t j = 0; j < KT; ++j) key[j] = load_f16(d, k + j * D + i);
-    HWY_UNROLL(64) for (size_t h = 0; h < HT; ++h) {
-      const VF32 query = hn::LoadU(d, q + h * D + i);
+  next += key * D;
+  HWY_UNROLL(4) for (size_t i = 0; i < D; i += kLanes) {
+    if constexpr (kFetch) fetch<KT * kLanes * 2>(next + i * KT);
+    VF32 k_j[KT];
+    HWY_UNROLL(64) for (size_t j = 0; j < KT; ++j) k_j[j] = load_f16(d, k + (key + j) * D + i);
+    HWY_UNROLL(64) for (size_t h = 0; h < H; ++h) {
+      const VF32 query = hn::LoadU(d, q + (first + h) * D + i);
       HWY_UNROLL(64)
-      for (size_t j = 0; j < KT; ++j) sum[h][j] = hn::MulAdd(query, key[j], sum[h][j]);
+      for (size_t j = 0; j < KT; ++j) sum[h][j] = hn::MulAdd(query, k_j[j], sum[h][j]);
     }
   }
-  HWY_UNROLL(64) for (size_t h = 0; h < HT; ++h) {
-    if constexpr (KT % 4 == 0) {
-      HWY_UNROLL(64)
-      for (size_t j = 0; j < KT; j += 4)
-        store_sums4(d, sum[h][j], sum[h][j + 1], sum[h][j + 2], sum[h][j + 3],
-                    scores + h * score_stride + j);
-    } else {
-      HWY_UNROLL(64)
-      for (size_t j = 0; j < KT; ++j)
-        scores[h * score_stride + j] = hn::GetLane(hn::SumOfLanes(d, sum[h][j]));
-    }
+  if constexpr (KT % 4 == 0) {
+    HWY_UNROLL(64)
+    for (size_t j = 0; j < KT; j += 4) store_quads(sum, j, scores + quad_at(HT, first, key + j));
+  } else {
+    HWY_UNROLL(64)
+    for (size_t h = 0; h < H; ++h) HWY_UNROLL(64)
+    for (size_t j = 0; j < KT; ++j)
+      scores[quad_at(HT, first + h, key + j)] = hn::GetLane(hn::SumOfLanes(d, sum[h][j]));
   }
 }
 
-// Scores of HT heads with `keys` consecutive keys. The V rows of the same keys are fetched towards
-// the cache meanwhile: the next product reads them in columns, which no hardware prefetcher
-// follows.
-template <size_t D, size_t HT>
-HWY_INLINE void score_rows(const float* HWY_RESTRICT q, const uint16_t* HWY_RESTRICT k,
-                           const uint16_t* HWY_RESTRICT v, size_t keys, float* HWY_RESTRICT scores,
-                           size_t score_stride) {
-  constexpr size_t KT = 4;
-  constexpr size_t kHalfTile = HT > 4 ? 2 : 1;  // 8 heads x 4 keys would spill
+// Scores of HT heads with `keys` consecutive keys; with kFetch as many rows from `next` on are
+// fetched meanwhile. What is beyond the last key, up to whole vectors and quads, becomes -inf.
+template <size_t D, size_t HT, bool kFetch>
+HWY_INLINE void score_rows(const float* HWY_RESTRICT q, const uint16_t* HWY_RESTRICT k, size_t keys,
+                           const uint16_t* next, float* HWY_RESTRICT scores) {
+  constexpr size_t H = HT < kVectorRegisters / 8 ? HT : kVectorRegisters / 8;
+  constexpr size_t KT = H * 8 <= kVectorRegisters / 2 ? 8 : 4;
+  const auto tile = [&](auto keys_tag, size_t j) HWY_ATTR {
+    constexpr size_t kKeys = decltype(keys_tag)::value;
+    score_tile<D, HT, H, kKeys, kFetch>(q, k, next, scores, 0, j);
+    HWY_UNROLL(64)
+    for (size_t h = H; h < HT; h += H) score_tile<D, HT, H, kKeys, false>(q, k, next, scores, h, j);
+  };
+  const size_t end = keys / 4 * HT * 4;
+  const size_t padded = ((keys + 3) / 4 * HT * 4 + kLanes - 1) / kLanes * kLanes;
+  std::fill(scores + end, scores + padded, -HUGE_VALF);
   size_t j = 0;
-  for (; j + KT <= keys; j += KT) {
-    HWY_UNROLL(64)
-    for (size_t byte = 0; byte < KT * D * 2; byte += 64)
-      hwy::Prefetch(reinterpret_cast<const uint8_t*>(v + j * D) + byte);
-    constexpr size_t H = HT / kHalfTile;
-    HWY_UNROLL(64)
-    for (size_t part = 0; part < kHalfTile; ++part)
-      score_tile<D, H, KT>(q + part * H * D, k + j * D, scores + part * H * score_stride + j,
-                           score_stride);
+  for (; j + KT <= keys; j += KT) tile(std::integral_constant<size_t, KT>(), j);
+  if (KT > 4 && j + 4 <= keys) {
+    tile(std::integral_constant<size_t, 4>(), j);
+    j += 4;
   }
-  for (; j < keys; ++j) score_tile<D, HT, 1>(q, k + j * D, scores + j, score_stride);
+  for (; j < keys; ++j) tile(std::integral_constant<size_t, 1>(), j);
 }
 
-// out[h] = out[h] * rescale[h] + sum_j p[h][j] v[j], for HT heads, all D dims in tiles of VT
-// vectors. Fetches as many rows from `next` on, the K rows of the next block, towards the cache;
-// they may lie outside the tensor, as nothing is read.
-template <size_t D, size_t HT>
-HWY_INLINE void accumulate_values(const float* HWY_RESTRICT p, size_t p_stride,
-                                  const float* HWY_RESTRICT rescale, const uint16_t* HWY_RESTRICT v,
-                                  const uint16_t* next, size_t keys, float* HWY_RESTRICT out) {
+// --- Softmax
+
+// exp(x) for x <= 0, to a relative error of 1e-7 + |x| * 2e-8, 0 below -87; NaN stays NaN. 2^r on
+// [-0.5, 0.5] is the minimax polynomial of flash_attn_prefill.
+HWY_INLINE VF32 exp_keep_nan(VF32 x) {
   const F32 d;
-  constexpr size_t kVectors = D / kLanes;
-  constexpr size_t kFit = kVectorRegisters * 3 / 4 / (HT + 1);  // HT * VT sums and VT values
-  constexpr size_t VT = kFit >= 8 && kVectors % 8 == 0   ? 8
-                        : kFit >= 4 && kVectors % 4 == 0 ? 4
-                        : kFit >= 2 && kVectors % 2 == 0 ? 2
-                                                         : 1;
+  const hn::RebindToSigned<F32> di;
+  const VF32 log2e = hn::Set(d, 1.44269504088896341f);
+  const VF32 magic = hn::Set(d, 0x1.8p23f);  // adding it leaves the rounded sum in the low bits
+  const VF32 shifted = hn::MulAdd(x, log2e, magic);
+  const VF32 r = hn::MulSub(x, log2e, hn::Sub(shifted, magic));
+  VF32 y = hn::Set(d, 0.0001534581242594868f);
+  y = hn::MulAdd(y, r, hn::Set(d, 0.0013399930903688073f));
+  y = hn::MulAdd(y, r, hn::Set(d, 0.009618489071726799f));
+  y = hn::MulAdd(y, r, hn::Set(d, 0.05550328642129898f));
+  y = hn::MulAdd(y, r, hn::Set(d, 0.24022646248340607f));
+  y = hn::MulAdd(y, r, hn::Set(d, 0.6931471824645996f));
+  y = hn::MulAdd(y, r, hn::Set(d, 1.0f));
+  const auto exponent = hn::Add(hn::BitCast(di, shifted), hn::Set(di, 127));
+  // A multiplication, because adding to the exponent bits of a NaN could make it a number.
+  y = hn::Mul(y, hn::BitCast(d, hn::ShiftLeft<23>(exponent)));
+  return hn::IfThenZeroElse(hn::Lt(x, hn::Set(d, -87.0f)), y);
+}
+
+// op over all lanes that belong to one head of a tile of HT, in each of them.
+template <size_t HT, class Op>
+HWY_INLINE VF32 fold_heads(VF32 x, const Op& op) {
+  x = op(x, hn::Shuffle2301(x));
+  x = op(x, hn::Shuffle1032(x));
+  if constexpr (kLanes >= 8 && HT == 1) x = op(x, hn::SwapAdjacentBlocks(x));
+  if constexpr (kLanes == 16 && HT <= 2) x = op(x, hn::ConcatLowerUpper(F32(), x, x));
+  return x;
+}
+
+// Floats of a tile's state, one per lane of its quads: head h's value stands at 4 * h.
+constexpr size_t tile_state(size_t HT) { return HT * 4 < kLanes ? kLanes : HT * 4; }
+
+// One tile's online softmax (Milakov and Gimelshein, arXiv 1805.02867) over the next block: turns
+// scores into weights exp(score - max), updates max and sum, and leaves in `rescale` the factors
+// that the accumulated values must be multiplied by. A NaN score makes the sum NaN without
+// poisoning max.
+template <size_t HT>
+HWY_INLINE void softmax_tile(float* HWY_RESTRICT scores, size_t keys, float* HWY_RESTRICT max,
+                             float* HWY_RESTRICT sum, float* HWY_RESTRICT rescale) {
+  const F32 d;
+  constexpr size_t kStep = tile_state(HT);
+  const size_t end = (keys + 3) / 4 * HT * 4;
+  HWY_UNROLL(64)
+  for (size_t v = 0; v < kStep; v += kLanes) {
+    const VF32 old_max = hn::LoadU(d, max + v);
+    VF32 block_max = old_max;
+    for (size_t i = v; i < end; i += kStep) {
+      const VF32 s = hn::LoadU(d, scores + i);
+      block_max = hn::Max(block_max, hn::IfThenElse(hn::IsNaN(s), block_max, s));
+    }
+    const VF32 new_max =
+        fold_heads<HT>(block_max, [](VF32 a, VF32 b) HWY_ATTR { return hn::Max(a, b); });
+    VF32 total = hn::Zero(d);
+    for (size_t i = v; i < end; i += kStep) {
+      const VF32 w = exp_keep_nan(hn::Sub(hn::LoadU(d, scores + i), new_max));
+      hn::StoreU(w, d, scores + i);
+      total = hn::Add(total, w);
+    }
+    total = fold_heads<HT>(total, [](VF32 a, VF32 b) HWY_ATTR { return hn::Add(a, b); });
+    const VF32 factor = exp_keep_nan(hn::Sub(old_max, new_max));
+    hn::StoreU(factor, d, rescale + v);
+    hn::StoreU(new_max, d, max + v);
+    hn::StoreU(hn::MulAdd(hn::LoadU(d, sum + v), factor, total), d, sum + v);
+  }
+}
+
+// --- Values
+
+// out[h] = out[h] * rescale[4 h] + sum_j p[h][j] v[j], for HT heads and all D dims, in strips of VT
+// vectors; with kFetch as many rows from `next` on are fetched meanwhile.
+template <size_t D, size_t HT, bool kFetch>
+HWY_INLINE void accumulate_values(const float* HWY_RESTRICT p, const float* HWY_RESTRICT rescale,
+                                  const uint16_t* HWY_RESTRICT v, size_t keys, const uint16_t* next,
+                                  float* HWY_RESTRICT out) {
+  const F32 d;
+  constexpr size_t kFit = kVectorRegisters / 2 / HT, kVectors = D / kLanes;
+  constexpr size_t VT = kFit < kVectors ? kFit : kVectors;
+  static_assert(kVectors % VT == 0);
   for (size_t i = 0; i < D; i += VT * kLanes) {
     VF32 sum[HT][VT];
     HWY_UNROLL(64) for (size_t h = 0; h < HT; ++h) {
-      const VF32 factor = hn::Set(d, rescale[h]);
+      const VF32 factor = hn::Set(d, rescale[4 * h]);
       HWY_UNROLL(64)
       for (size_t t = 0; t < VT; ++t)
         sum[h][t] = hn::Mul(factor, hn::LoadU(d, out + h * D + i + t * kLanes));
     }
-    for (size_t j = 0; j < keys; ++j) {
-      HWY_UNROLL(64)
-      for (size_t t = 0; t < VT * kLanes; t += 32) hwy::Prefetch(next + j * D + i + t);
+    const auto add_key = [&](size_t j, const float* HWY_RESTRICT weights) HWY_ATTR {
+      if constexpr (kFetch) {
+        fetch<VT * kLanes * 2>(next);
+        next += VT * kLanes;
+      }
       VF32 value[VT];
       HWY_UNROLL(64)
       for (size_t t = 0; t < VT; ++t) value[t] = load_f16(d, v + j * D + i + t * kLanes);
       HWY_UNROLL(64) for (size_t h = 0; h < HT; ++h) {
-        const VF32 weight = hn::Set(d, p[h * p_stride + j]);
+        const VF32 weight = hn::Set(d, weights[4 * h]);
         HWY_UNROLL(64)
         for (size_t t = 0; t < VT; ++t) sum[h][t] = hn::MulAdd(weight, value[t], sum[h][t]);
       }
-    }
+    };
+    size_t j = 0;
+    const float* HWY_RESTRICT quads = p;
+    for (; j + 4 <= keys; j += 4, quads += 4 * HT)
+      HWY_UNROLL(4) for (size_t n = 0; n < 4; ++n) add_key(j + n, quads + n);
+    for (size_t n = 0; j < keys; ++j, ++n) add_key(j, quads + n);
     HWY_UNROLL(64)
     for (size_t h = 0; h < HT; ++h) HWY_UNROLL(64)
     for (size_t t = 0; t < VT; ++t) hn::StoreU(sum[h][t], d, out + h * D + i + t * kLanes);
   }
-}
-
-// exp(x) for x <= 0 with NaN kept (Highway's turns NaN into 0) and -inf giving 0.
-HWY_INLINE VF32 exp_keep_nan(VF32 x) {
-  const F32 d;
-  return hn::IfThenElse(hn::IsNaN(x), x, hn::Exp(d, x));
-}
-
-// One head's online softmax (Milakov and Gimelshein, arXiv 1805.02867) over the next block: turns
-// scores[0, padded) into weights exp(score - max), updates max and sum, and returns the factor that
-// the accumulated values must be multiplied by. `padded` is a multiple of kLanes; what lies beyond
-// the block's keys must be -inf. A NaN score makes the sum NaN without poisoning max.
-HWY_INLINE float softmax_block(float* HWY_RESTRICT scores, size_t padded, float& max, float& sum) {
-  const F32 d;
-  VF32 block_max = hn::Set(d, max);
-  for (size_t j = 0; j < padded; j += kLanes) {
-    const VF32 s = hn::LoadU(d, scores + j);
-    block_max = hn::Max(block_max, hn::IfThenElse(hn::IsNaN(s), block_max, s));
-  }
-  const float new_max = hn::GetLane(hn::MaxOfLanes(d, block_max));
-  const VF32 shift = hn::Set(d, new_max);
-  VF32 total = hn::Zero(d);
-  for (size_t j = 0; j < padded; j += kLanes) {
-    const VF32 w = exp_keep_nan(hn::Sub(hn::LoadU(d, scores + j), shift));
-    hn::StoreU(w, d, scores + j);
-    total = hn::Add(total, w);
-  }
-  // exp of one lane with the vector function: the same bits as everywhere else.
-  const float rescale = hn::GetLane(exp_keep_nan(hn::Set(d, max - new_max)));
-  sum = sum * rescale + hn::GetLane(hn::SumOfLanes(d, total));
-  max = new_max;
-  return rescale;
 }
 
 }  // namespace decant::HWY_NAMESPACE

@@ -37,7 +37,7 @@ HWY_INLINE hn::Vec<D> load_f16(D d, const uint16_t* HWY_RESTRICT from) {
 
 // Rounds to nearest even; overflow gives infinity, NaN stays NaN.
 template <class D>
-HWY_INLINE void store_f16(hn::Vec<D> v, D d, uint16_t* HWY_RESTRICT to) {
+HWY_INLINE void store_f16(hn::Vec<D> v, [[maybe_unused]] D d, uint16_t* HWY_RESTRICT to) {
 #if HWY_TARGET == HWY_SSE4
   const hn::RebindToUnsigned<D> du32;
   const hn::RebindToSigned<D> di32;

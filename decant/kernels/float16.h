@@ -6,6 +6,7 @@
 #include <bit>
 #include <cstdint>
 
+#if !defined(__METAL_VERSION__)  // Metal: kernels/metal/weights.h
 namespace decant {
 
 inline float f32_from_f16(uint16_t h) {
@@ -42,5 +43,6 @@ inline uint16_t bf16_from_f32(float value) {
 }
 
 }  // namespace decant
+#endif
 
 #endif  // DECANT_KERNELS_FLOAT16_H_

@@ -1,4 +1,4 @@
-// Walking a row of floats vector by vector, the end of the row included, and its root mean square.
+// Walking a row of floats vector by vector, the end of the row included; its RMS norm.
 #if defined(DECANT_KERNELS_ROWS_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef DECANT_KERNELS_ROWS_INL_H_
 #undef DECANT_KERNELS_ROWS_INL_H_
@@ -70,6 +70,30 @@ HWY_INLINE float inverse_rms(D d, const float* x, size_t row_elems, float eps) {
   if (HWY_UNLIKELY(!(sum >= 1e-30f && sum <= 3e38f)))
     return inverse_rms_in_double(x, row_elems, eps);
   return 1.0f / std::sqrt(sum / static_cast<float>(row_elems) + eps);
+}
+
+// out = x * inv * weight. This and the next round after each step, with no fused multiply-add, so
+// that ops of several steps give the bits of the single ones.
+template <class D>
+HWY_INLINE void scale_row(D d, const float* x, float inv, const float* weight, float* out,
+                          size_t row_elems) {
+  const auto factor = hn::Set(d, inv);
+  for_each_vector(d, row_elems, [&](size_t i, size_t count) HWY_ATTR {
+    const auto scaled = hn::Mul(load_row(d, x + i, count), factor);
+    store_row(hn::Mul(scaled, load_row(d, weight + i, count)), d, out + i, count);
+  });
+}
+
+// sum = residual + x * inv * weight; sum may be residual.
+template <class D>
+HWY_INLINE void add_scaled_row(D d, const float* x, float inv, const float* weight,
+                               const float* residual, float* sum, size_t row_elems) {
+  const auto factor = hn::Set(d, inv);
+  for_each_vector(d, row_elems, [&](size_t i, size_t count) HWY_ATTR {
+    const auto scaled = hn::Mul(load_row(d, x + i, count), factor);
+    const auto normed = hn::Mul(scaled, load_row(d, weight + i, count));
+    store_row(hn::Add(load_row(d, residual + i, count), normed), d, sum + i, count);
+  });
 }
 
 }  // namespace decant::HWY_NAMESPACE

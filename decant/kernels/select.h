@@ -7,8 +7,11 @@
 #include <cstdint>
 #include <limits>
 
+#include "decant/kernels/device_code.h"
+
 namespace decant {
 
+#if !defined(__METAL_VERSION__)  // Metal: kernels/metal/select.h
 // The greater key is the greater value and, of equal values, the lower index. -0 equals +0; a NaN
 // is less than anything else. Unsigned integers compare fast and totally, so whatever is selected
 // by keys is the same in any order of work. Key 0 stands for no pair (index 2^32-1 is not used).
@@ -29,10 +32,11 @@ inline float key_value(uint64_t key) {
   if (high == 0) return std::numeric_limits<float>::quiet_NaN();
   return std::bit_cast<float>(high & 0x80000000u ? high & 0x7FFFFFFFu : ~high);
 }
+#endif
 
 // A long row is cut into chunks, by its length alone; one group selects from one chunk. 64 KiB stay
 // in the second-level cache for a second look, and 262,144 logits make 16 groups.
-inline constexpr uint32_t kSelectChunk = 16384;
+DECANT_CONSTANT uint32_t kSelectChunk = 16384;
 constexpr uint32_t select_chunks(uint32_t n) { return (n - 1) / kSelectChunk + 1; }
 
 }  // namespace decant

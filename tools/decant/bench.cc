@@ -24,6 +24,7 @@ struct Options {
   uint32_t repetitions = 5;
   std::string format = "md";
   DeviceOptions device;
+  Activations activations = gemma3::ModelOptions{}.activations;
 };
 
 // One of n_prompt and n_gen is 0.
@@ -40,6 +41,7 @@ struct Test {
 
 struct Measurement {
   Test test;
+  std::string backend;  // as llama-bench names it: CPU, CUDA
   uint32_t n_threads;
   std::vector<double> seconds;  // of each repetition
 
@@ -80,9 +82,7 @@ class Runner {
     // one greedy choice.
     if (!test.n_depth) model_.prompt(std::span(&bos_, 1));
     model_.start(sampler_);
-    return timed([&] {
-      for (uint32_t i = 0; i < test.n_gen; ++i) model_.step();
-    });
+    return timed([&] { model_.steps(test.n_gen, [](int32_t) { return true; }); });
   }
 
  private:
@@ -127,21 +127,22 @@ class Report {
     const auto [avg_ns, stddev_ns] = m.nanoseconds();
     if (format_ == "md") {
       put("| {:<30} | {:>10} | {:>8.2f} M | {:<10} | {:>7} | {:>15} | {:>20} |\n", facts_.type,
-          mebibytes(facts_.tensor_bytes), static_cast<double>(facts_.parameters) / 1e6, "CPU",
+          mebibytes(facts_.tensor_bytes), static_cast<double>(facts_.parameters) / 1e6, m.backend,
           m.n_threads, m.test.name(), fmt::format("{:.2f} ± {:.2f}", avg_ts, stddev_ts));
     } else if (format_ == "csv") {
-      put("\"CPU\",{},{},\"{}\",\"{}\",\"{}\",\"{}\",\"{}\",\"{}\",\"{:.0f}\",\"{:.0f}\",\"{:.6f}"
+      put("\"{}\",{},{},\"{}\",\"{}\",\"{}\",\"{}\",\"{}\",\"{}\",\"{:.0f}\",\"{:.0f}\",\"{:.6f}"
           "\","
           "\"{:.6f}\"\n",
-          quoted(file_), quoted(facts_.type), facts_.tensor_bytes, facts_.parameters, m.n_threads,
-          m.test.n_prompt, m.test.n_gen, m.test.n_depth, avg_ns, stddev_ns, avg_ts, stddev_ts);
+          m.backend, quoted(file_), quoted(facts_.type), facts_.tensor_bytes, facts_.parameters,
+          m.n_threads, m.test.n_prompt, m.test.n_gen, m.test.n_depth, avg_ns, stddev_ns, avg_ts,
+          stddev_ts);
     } else {
       Json samples_ns = Json::array(), samples_ts = Json::array();
       for (const double s : m.seconds) {
         samples_ns.push_back(std::llround(s * 1e9));
         samples_ts.push_back(m.test.tokens() / s);
       }
-      rows_.push_back({{"backends", "CPU"},
+      rows_.push_back({{"backends", m.backend},
                        {"model_filename", file_},
                        {"model_type", facts_.type},
                        {"model_size", facts_.tensor_bytes},
@@ -191,6 +192,15 @@ std::vector<Test> tests_of(const Options& options) {
   return tests;
 }
 
+// As llama-bench names them.
+std::string backend_of(const Device& device) {
+  std::string name(to_string(device.info().backend));
+  std::transform(name.begin(), name.end(), name.begin(), [](char c) {
+    return c >= 'a' && c <= 'z' ? static_cast<char>(c - 'a' + 'A') : c;
+  });
+  return name;
+}
+
 int run(const Options& options) {
   const std::vector<Test> tests = tests_of(options);
   const std::vector<uint32_t> threads = options.threads.empty()
@@ -211,13 +221,13 @@ int run(const Options& options) {
   std::optional<Report> report;  // says nothing before the model has loaded
   for (const uint32_t count : threads) {
     const Device device = open_device({.name = options.device.name, .threads = count});
-    gemma3::Model model(device, file, {.context = context});
+    gemma3::Model model(device, file, {.context = context, .activations = options.activations});
     if (!report) report.emplace(options.format, file);
     Runner runner(model, bos);
     for (const Test& test : tests) {
       // What a first run pays once: pages of the file, memory, code.
       runner.seconds({test.n_prompt, std::min(test.n_gen, 8u), 0});
-      Measurement measurement{test, device.info().compute_units, {}};
+      Measurement measurement{test, backend_of(device), device.info().compute_units, {}};
       for (uint32_t i = 0; i < options.repetitions; ++i)
         measurement.seconds.push_back(runner.seconds(test));
       report->add(measurement);
@@ -246,6 +256,7 @@ void add_bench(CLI::App& app, Command& chosen) {
   sub->add_option("-t,--threads", options->threads, "Threads (default: physical cores)")
       ->type_name("N,...");
   add_device_option(*sub, options->device);
+  add_activations_option(*sub, options->activations);
   add_format_option(*sub, options->format, {"md", "csv", "json"});
   sub->footer(
       "Several values of -p, -n, -d and -t, separated by commas, are all measured. t/s is the "

@@ -9,6 +9,7 @@ import os
 import pty
 import struct
 import subprocess
+import sys
 import unittest
 from pathlib import Path
 
@@ -31,7 +32,16 @@ def gguf_bytes(metadata, tensors=()):
 
 
 class Usage(Case):
-    COMMANDS = ("generate", "bench", "bench-op", "perplexity", "tokenize", "info", "devices")
+    COMMANDS = (
+        "generate",
+        "bench",
+        "bench-op",
+        "perplexity",
+        "tokenize",
+        "info",
+        "devices",
+        "synth-model",
+    )
 
     def test_help(self):
         text = self.succeeds("--help").stdout
@@ -92,9 +102,18 @@ class Usage(Case):
 
     def test_devices(self):
         for command in (("generate", "-p", "x"), ("bench",), ("bench-op", "flash_attn_vec")):
-            self.fails(
-                1, "device 'cuda': no such device; there is: cpu", *command, "--device", "cuda"
-            )
+            for name in ("gpu", "cuda:", "cuda:x", "cuda:-1", "cuda:1x", "CPU", ""):
+                self.fails(
+                    1,
+                    f"device '{name}': no such device; there are: cpu, cuda, cuda:N, metal",
+                    *command,
+                    "--device",
+                    name,
+                )
+            # There is no thousandth GPU, or no GPU at all.
+            self.fails(1, "cuda: (no|the|there|cuInit)", *command, "--device", "cuda:999")
+            if sys.platform == "linux":
+                self.fails(1, "metal: this build", *command, "--device", "metal")
 
 
 class Files(Case):
@@ -167,12 +186,59 @@ class Files(Case):
         self.assertFalse(types["IQ4_NL"]["supported"])
 
 
+SMALL = {"--layers": 7, "--hidden": 256, "--ff": 512, "--heads": 2, "--head-dim": 64,
+         "--window": 16, "-c": 64, "--vocab": 2000}  # fmt: skip
+
+
+def small(**others):
+    """Arguments of a small synth-model; head_dim=128 stands for --head-dim 128."""
+    options = SMALL | {f"--{name.replace('_', '-')}": value for name, value in others.items()}
+    return [str(part) for option in options.items() for part in option]
+
+
 class Output(Case):
     def test_devices(self):
-        (device,) = json.loads(self.succeeds("devices", "-o", "json").stdout)
-        self.assertEqual(device["device"], "cpu")
-        self.assertGreaterEqual(device["n_threads"], 1)
-        self.assertIn(device["capability"], self.succeeds("devices").stdout)
+        done = self.succeeds("devices", "-o", "json")
+        cpu, *gpus = json.loads(done.stdout)
+        self.assertEqual(cpu["device"], "cpu")
+        self.assertGreaterEqual(cpu["n_threads"], 1)
+        cuda = [gpu for gpu in gpus if gpu["device"] != "metal"]
+        self.assertEqual([gpu["device"] for gpu in cuda], [f"cuda:{i}" for i in range(len(cuda))])
+        if not cuda:
+            self.assertRegex(done.stderr, "(?m)^cuda: ")
+        if len(cuda) == len(gpus):
+            self.assertRegex(done.stderr, "(?m)^metal: ")
+        self.assertIn(cpu["capability"], self.succeeds("devices").stdout)
+
+    def test_synth_model(self):
+        def model(**others):
+            path = self.file("random.gguf", b"")
+            self.succeeds("synth-model", "-o", path, *small(**others))
+            with open(path, "rb") as file:
+                return path, file.read()
+
+        path, first = model()
+        self.assertEqual(model(seed=1)[1], first, "the same options, other bytes")
+        self.assertNotEqual(model(seed=2)[1], first, "the seed changes nothing")
+        generate = ("generate", "-p", "the cat\n", "-n", "8", "--json", "--seed", "1", "-m")
+        for weights in ("q4_k_m", "f32", "bf16", "q4_1", "q2_k", "q3_k", "q5_k"):
+            # A row of attn_output has heads * head_dim weights, a block of k-quants 256.
+            head_dim = 128 if weights.endswith("_k") else 64
+            path, _ = model(weights=weights, head_dim=head_dim)
+            facts = json.loads(self.succeeds("info", "-m", path, "--json").stdout)
+            self.assertEqual(facts["architecture"], "gemma3")
+            made = json.loads(self.succeeds(*generate, path).stdout)
+            self.assertGreaterEqual(made["n_gen"], 1)
+
+        def refused(code, text, path=path, **others):
+            self.fails(code, text, "synth-model", "-o", path, *small(**others))
+
+        refused(1, "--heads: expected a multiple of 2, got 3", heads=3, kv_heads=2)
+        refused(1, "--weights: expected q4_k_m, f32", weights="q9")
+        refused(1, "rows of 96 weights are no multiple of q4_k's blocks of 256", weights="q4_k",
+                hidden=96)  # fmt: skip
+        refused(1, "/no/such cannot be written", "/no/such")
+        refused(2, "--vocab", vocab=3)
 
     def test_bench_op(self):
         common = (

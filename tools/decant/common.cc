@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <utility>
 
+#include "decant/core/cache_dir.h"
 #include "decant/core/error.h"
 #include "tools/decant/console.h"
 
@@ -16,18 +17,10 @@ namespace {
 
 constexpr const char* kModelFile = "gemma3-270m-q4_k_m.gguf";
 
-const char* environment(const char* name) {
-  const char* value = std::getenv(name);
-  return value && *value ? value : nullptr;
-}
-
 // Where scripts/fetch-model puts the model; empty without a home directory.
 std::string default_model() {
-  const std::string file = std::string("/") + kModelFile;
-  if (const char* own = environment("DECANT_CACHE_DIR")) return own + file;
-  if (const char* base = environment("XDG_CACHE_HOME")) return base + ("/decant" + file);
-  if (const char* home = environment("HOME")) return home + ("/.cache/decant" + file);
-  return {};
+  const std::string folder = cache_dir();
+  return folder.empty() ? folder : folder + "/" + kModelFile;
 }
 
 }  // namespace
@@ -59,7 +52,7 @@ GgufFile open_model(const std::string& path) {
 }
 
 void add_device_option(CLI::App& app, DeviceOptions& options) {
-  app.add_option("--device", options.name, "Device to run on, see `decant devices`")
+  app.add_option("--device", options.name, "cpu, cuda, cuda:N or metal, see `decant devices`")
       ->type_name("NAME")
       ->capture_default_str();
 }
@@ -70,10 +63,35 @@ void add_threads_option(CLI::App& app, DeviceOptions& options) {
       ->check(between(1, 4096));
 }
 
+void add_activations_option(CLI::App& app, Activations& activations) {
+  app.add_option_function<std::string>(
+         "--activations",
+         [&activations](const std::string& name) {
+           activations = name == "f32" ? Activations::kF32 : Activations::kQ8;
+         },
+         "What multiplies quantized weights: q8, rounded to 8 bits, or f32 (default: q8)")
+      ->type_name("TYPE")
+      ->check([](const std::string& name) {
+        return name == "f32" || name == "q8" ? std::string()
+                                             : fmt::format("expected f32 or q8, got '{}'", name);
+      });
+}
+
 Device open_device(const DeviceOptions& options) {
-  if (options.name != "cpu")
-    fail(ErrorKind::kDeviceNotFound, "device '{}': no such device; there is: cpu", options.name);
-  return Device::cpu({.threads = options.threads});
+  const std::string_view name = options.name;
+  if (name == "cpu") return Device::cpu({.threads = options.threads});
+  if (name == "metal") return Device::metal();
+  constexpr std::string_view kCuda = "cuda";
+  if (name == kCuda) return Device::cuda();
+  if (name.starts_with("cuda:")) {
+    const std::string_view number = name.substr(kCuda.size() + 1);
+    CudaOptions cuda;
+    const auto parsed = std::from_chars(number.data(), number.data() + number.size(), cuda.ordinal);
+    if (!number.empty() && parsed.ec == std::errc() && parsed.ptr == number.data() + number.size())
+      return Device::cuda(cuda);
+  }
+  fail(ErrorKind::kDeviceNotFound,
+       "device '{}': no such device; there are: cpu, cuda, cuda:N, metal", name);
 }
 
 CLI::Validator between(double min, double max) {

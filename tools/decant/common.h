@@ -11,6 +11,7 @@
 
 #include "decant/core/device.h"
 #include "decant/formats/gguf.h"
+#include "decant/kernels/activations.h"
 
 namespace decant::cli {
 
@@ -25,12 +26,16 @@ void add_perplexity(CLI::App& app, Command& chosen);
 void add_tokenize(CLI::App& app, Command& chosen);
 void add_info(CLI::App& app, Command& chosen);
 void add_devices(CLI::App& app, Command& chosen);
+void add_synth_model(CLI::App& app, Command& chosen);
 
 // --- Model: -m, by default Gemma 3 270M where scripts/fetch-model puts it.
 void add_model_option(CLI::App& app, std::string& path);
 // An empty path stands for the default one. Throws what GgufFile::open throws; if the default file
 // is missing, the message names it and says how to get it.
 GgufFile open_model(const std::string& path);
+
+// --activations f32|q8, of ModelOptions.
+void add_activations_option(CLI::App& app, Activations& activations);
 
 // --- Device: --device and -t.
 struct DeviceOptions {
@@ -39,7 +44,7 @@ struct DeviceOptions {
 };
 void add_device_option(CLI::App& app, DeviceOptions& options);
 void add_threads_option(CLI::App& app, DeviceOptions& options);
-// Throws DeviceNotFound naming the devices that there are.
+// Throws DeviceNotFound naming the devices that there are, or what a GPU lacks.
 Device open_device(const DeviceOptions& options);
 
 // --- Numbers. "expected 0 to 1, got 7" with the option's name before it. NaN is not in any range.

@@ -28,6 +28,7 @@ struct Options {
   bool json = false;
   bool no_echo = false;
   DeviceOptions device;
+  Activations activations = gemma3::ModelOptions{}.activations;
 };
 
 using Clock = std::chrono::steady_clock;
@@ -102,17 +103,12 @@ void generate(gemma3::Model& model, Sampler& sampler, const Tokenizer& tokenizer
   sampler.accept(prompt);
 
   Detokenizer detokenizer(tokenizer);
-  int32_t token = model.start(sampler);
-  Clock::time_point first;
-  while (true) {
+  // False if the text ends, and why.
+  const auto take = [&](int32_t token) {
     const bool end = tokenizer.is_end(token);
     if (!end) {
       result.tokens.push_back(token);
       on_text(detokenizer.push(token));
-    }
-    if (result.steps == 0) {
-      first = Clock::now();
-      result.first_token_s = seconds_since(begin);
     }
     if (end)
       result.stop = Stop::kEnd;
@@ -122,13 +118,23 @@ void generate(gemma3::Model& model, Sampler& sampler, const Tokenizer& tokenizer
       result.stop = Stop::kLength;
     else if (model.room() == 0)
       result.stop = Stop::kContext;
-    else {
-      token = model.step();
+    else
+      return true;
+    return false;
+  };
+  const bool goes_on = take(model.start(sampler));
+  const auto first = Clock::now();
+  result.first_token_s = seconds_since(begin);
+  if (goes_on) {
+    const size_t room = model.room();
+    const size_t most =
+        max_tokens < 0 ? room
+                       : std::min(room, static_cast<size_t>(max_tokens) - result.tokens.size());
+    model.steps(most, [&](int32_t token) {
       ++result.steps;
       result.steps_s = seconds_since(first);
-      continue;
-    }
-    break;
+      return take(token);
+    });
   }
   on_text(detokenizer.flush());
 }
@@ -183,7 +189,8 @@ int run(const Options& options) {
   const auto begin_model = Clock::now();
   gemma3::Model model(
       device, file,
-      {.context = options.context.value_or(std::min(kDefaultContext, config.context))});
+      {.context = options.context.value_or(std::min(kDefaultContext, config.context)),
+       .activations = options.activations});
   require(tokens.size() <= model.context(),
           "generate: prompt: {} tokens do not fit the context of {}; -c makes it larger, up to the "
           "model's {}",
@@ -270,6 +277,7 @@ void add_generate(CLI::App& app, Command& chosen) {
       ->check(between(0, INT32_MAX));
   add_threads_option(*sub, options->device);
   add_device_option(*sub, options->device);
+  add_activations_option(*sub, options->activations);
   sub->add_flag("--chat", options->chat,
                 "Ask an instruction-tuned model: wraps the prompt in Gemma's turn markers");
   sub->add_flag("--no-echo", options->no_echo, "Do not print the prompt before the text");

@@ -24,8 +24,8 @@ int parse_and_run(int argc, char** argv) {
   app.get_formatter()->column_width(26);
 
   Command chosen;
-  for (const auto add :
-       {add_generate, add_bench, add_bench_op, add_perplexity, add_tokenize, add_info, add_devices})
+  for (const auto add : {add_generate, add_bench, add_bench_op, add_perplexity, add_tokenize,
+                         add_info, add_devices, add_synth_model})
     add(app, chosen);
 
   try {

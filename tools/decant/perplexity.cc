@@ -18,6 +18,7 @@ struct Options {
   uint32_t context = 2048;
   bool json = false;
   DeviceOptions device;
+  Activations activations = gemma3::ModelOptions{}.activations;
 };
 
 // Sum of the negative log-likelihoods of the tokens first + 1 .. of one chunk.
@@ -45,7 +46,8 @@ int run(const Options& options) {
           "smaller -c",
           options.file, tokens.size(), context);
   file.prefetch();
-  gemma3::Model model(device, file, {.context = options.context});
+  gemma3::Model model(device, file,
+                      {.context = options.context, .activations = options.activations});
 
   // llama.cpp's method: whole chunks, <bos> in place of each one's first token, and the second half
   // scored, so that each scored token has half a chunk before it.
@@ -100,6 +102,7 @@ void add_perplexity(CLI::App& app, Command& chosen) {
       ->capture_default_str();
   add_threads_option(*sub, options->device);
   add_device_option(*sub, options->device);
+  add_activations_option(*sub, options->activations);
   sub->add_flag("--json", options->json, "Print one JSON object at the end");
   sub->footer(
       "The text is cut into whole chunks (a rest is left out), each begins with <bos>, and the\n"

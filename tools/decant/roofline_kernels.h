@@ -9,10 +9,14 @@
 
 namespace decant::cli::cpu {
 
-// Group i reads bytes [i, i + 1) * kReadGroupBytes of argument 0 and writes a checksum to u32 i of
-// argument 1, so that no read can be left out.
-inline constexpr size_t kReadGroupBytes = size_t{1} << 20;
-void roofline_read(const CpuGroup& group);
+// Group i reads bytes [i, i + 1) * kReadGroupBytes of argument 0, as one, two or four streams, and
+// writes a checksum to u32 i of argument 1, so that no read can be left out. "Plain" leaves all
+// prefetching to the hardware.
+inline constexpr size_t kReadWays = 3;
+inline constexpr size_t kReadGroupBytes = size_t{512} << 10;
+void roofline_read_1(const CpuGroup& group);
+void roofline_read_4(const CpuGroup& group);
+void roofline_read_2_plain(const CpuGroup& group);
 
 // Group i does multiply-adds in registers only and writes their number, as flops, to f64 i of
 // argument 0.

@@ -18,6 +18,7 @@ struct UnpackQ2_K {
   static constexpr size_t kSubElems = 16;
   static constexpr size_t kStepElems = 128;
   static constexpr bool kHasMin = true;
+  static constexpr int kOffset = 0;
 
   static HWY_INLINE void unpack_scales(const Block* HWY_RESTRICT block, size_t /*count is 1*/,
                                        Chunk& HWY_RESTRICT out) {
@@ -42,6 +43,20 @@ struct UnpackQ2_K {
       store_q(hn::And(move_bit<4, 0>(bits), mask), q + 64 + i);
       store_q(hn::And(move_bit<6, 0>(bits), mask), q + 96 + i);
     }
+  }
+
+  template <size_t kGroup>
+  static HWY_INLINE Pieces load_pieces(const Block* HWY_RESTRICT block) {
+    return {piece<kGroup>(block, 0), piece<kGroup>(block, 16)};
+  }
+
+ private:
+  template <size_t kGroup>
+  static HWY_INLINE hn::Vec<PieceBytes> piece(const Block* HWY_RESTRICT block, size_t at) {
+    const PieceBytes d;
+    constexpr int kBit = kGroup % 4 * 2;
+    const auto bits = hn::LoadDup128(d, block->qs + kGroup / 4 * 32 + at);
+    return hn::And(shift_pieces<kBit, kBit + 2, kBit + 4, kBit + 6>(bits), hn::Set(d, 3));
   }
 };
 

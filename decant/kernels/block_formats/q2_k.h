@@ -20,6 +20,7 @@ static_assert(sizeof(BlockQ2_K) == 84 && offsetof(BlockQ2_K, qs) == 16 &&
               offsetof(BlockQ2_K, d) == 80 && offsetof(BlockQ2_K, dmin) == 82 &&
               alignof(BlockQ2_K) == 2);
 
+#if !defined(__METAL_VERSION__)  // Metal: kernels/metal/weights.h
 inline void decode(const BlockQ2_K& block, float* out) {
   const float d = f32_from_f16(block.d), dmin = f32_from_f16(block.dmin);
   for (int i = 0; i < 256; ++i) {
@@ -29,6 +30,7 @@ inline void decode(const BlockQ2_K& block, float* out) {
     out[i] = scale * static_cast<float>(q) - min;
   }
 }
+#endif
 
 }  // namespace decant
 

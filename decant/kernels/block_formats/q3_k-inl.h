@@ -18,6 +18,7 @@ struct UnpackQ3_K {
   static constexpr size_t kSubElems = 16;
   static constexpr size_t kStepElems = 128;
   static constexpr bool kHasMin = false;
+  static constexpr int kOffset = 4;
 
   static HWY_INLINE void unpack_scales(const Block* HWY_RESTRICT block, size_t /*count is 1*/,
                                        Chunk& HWY_RESTRICT out) {
@@ -58,7 +59,23 @@ struct UnpackQ3_K {
     }
   }
 
+  template <size_t kGroup>
+  static HWY_INLINE Pieces load_pieces(const Block* HWY_RESTRICT block) {
+    return {piece<kGroup>(block, 0), piece<kGroup>(block, 16)};
+  }
+
  private:
+  template <size_t kGroup>
+  static HWY_INLINE hn::Vec<PieceBytes> piece(const Block* HWY_RESTRICT block, size_t at) {
+    const PieceBytes d;
+    constexpr int kBit = kGroup % 4 * 2, kHighBit = static_cast<int>(kGroup) - 2;
+    const auto low = shift_pieces<kBit, kBit + 2, kBit + 4, kBit + 6>(
+        hn::LoadDup128(d, block->qs + kGroup / 4 * 32 + at));
+    const auto high = shift_pieces<kHighBit, kHighBit + 1, kHighBit + 2, kHighBit + 3>(
+        hn::LoadDup128(d, block->hmask + at));
+    return hn::Or(hn::And(low, hn::Set(d, 3)), hn::And(high, hn::Set(d, 4)));
+  }
+
   // Takes the low 2 bits of `low` and bit 2 of `high`.
   static HWY_INLINE void store(hn::Vec<Bytes> low, hn::Vec<Bytes> high, int8_t* HWY_RESTRICT q) {
     const Bytes d;

@@ -22,6 +22,7 @@ static_assert(sizeof(BlockQ3_K) == 110 && offsetof(BlockQ3_K, qs) == 32 &&
               offsetof(BlockQ3_K, scales) == 96 && offsetof(BlockQ3_K, d) == 108 &&
               alignof(BlockQ3_K) == 2);
 
+#if !defined(__METAL_VERSION__)  // Metal: kernels/metal/weights.h
 inline void decode(const BlockQ3_K& block, float* out) {
   const float d = f32_from_f16(block.d);
   for (int i = 0; i < 256; ++i) {
@@ -33,6 +34,7 @@ inline void decode(const BlockQ3_K& block, float* out) {
     out[i] = d * static_cast<float>(s - 32) * static_cast<float>(q - 4);
   }
 }
+#endif
 
 }  // namespace decant
 

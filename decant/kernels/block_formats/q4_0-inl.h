@@ -18,6 +18,7 @@ struct UnpackQ4_0 {
   static constexpr size_t kSubElems = 32;
   static constexpr size_t kStepElems = 32;
   static constexpr bool kHasMin = false;
+  static constexpr int kOffset = 8;
 
   static HWY_INLINE void unpack_scales(const Block* HWY_RESTRICT blocks, size_t count,
                                        Chunk& HWY_RESTRICT out) {
@@ -30,6 +31,11 @@ struct UnpackQ4_0 {
     unpack_nibbles_32(blocks[step].qs, [&](size_t at, hn::Vec<Bytes> low) HWY_ATTR {
       store_q(hn::Sub(low, hn::Set(d, 8)), q + at);
     });
+  }
+
+  template <size_t kGroup>
+  static HWY_INLINE Pieces load_pieces(const Block* HWY_RESTRICT blocks) {
+    return nibble_pieces(join_pieces([&](size_t i) HWY_ATTR { return blocks[kGroup + i].qs; }));
   }
 };
 

@@ -16,6 +16,7 @@ struct BlockQ4_0 {
 };
 static_assert(sizeof(BlockQ4_0) == 18 && offsetof(BlockQ4_0, qs) == 2 && alignof(BlockQ4_0) == 2);
 
+#if !defined(__METAL_VERSION__)  // Metal: kernels/metal/weights.h
 inline void decode(const BlockQ4_0& block, float* out) {
   const float d = f32_from_f16(block.d);
   for (int i = 0; i < 16; ++i) {
@@ -23,6 +24,7 @@ inline void decode(const BlockQ4_0& block, float* out) {
     out[i + 16] = d * static_cast<float>((block.qs[i] >> 4) - 8);
   }
 }
+#endif
 
 }  // namespace decant
 

@@ -18,6 +18,7 @@ struct BlockQ4_1 {
 static_assert(sizeof(BlockQ4_1) == 20 && offsetof(BlockQ4_1, m) == 2 &&
               offsetof(BlockQ4_1, qs) == 4 && alignof(BlockQ4_1) == 2);
 
+#if !defined(__METAL_VERSION__)  // Metal: kernels/metal/weights.h
 inline void decode(const BlockQ4_1& block, float* out) {
   const float d = f32_from_f16(block.d), m = f32_from_f16(block.m);
   for (int i = 0; i < 16; ++i) {
@@ -25,6 +26,7 @@ inline void decode(const BlockQ4_1& block, float* out) {
     out[i + 16] = d * static_cast<float>(block.qs[i] >> 4) + m;
   }
 }
+#endif
 
 }  // namespace decant
 

@@ -18,6 +18,7 @@ struct UnpackQ4_K {
   static constexpr size_t kSubElems = 32;
   static constexpr size_t kStepElems = 64;
   static constexpr bool kHasMin = true;
+  static constexpr int kOffset = 0;
 
   static HWY_INLINE void unpack_scales(const Block* HWY_RESTRICT block, size_t /*count is 1*/,
                                        Chunk& HWY_RESTRICT out) {
@@ -36,6 +37,20 @@ struct UnpackQ4_K {
       store_q(hn::And(both, mask), q + i);
       store_q(hn::And(move_bit<4, 0>(both), mask), q + 32 + i);
     }
+  }
+
+  template <size_t kGroup>
+  static HWY_INLINE Pieces load_pieces(const Block* HWY_RESTRICT block) {
+    return {piece<kGroup>(block, 0), piece<kGroup>(block, 16)};
+  }
+
+ private:
+  template <size_t kGroup>
+  static HWY_INLINE hn::Vec<PieceBytes> piece(const Block* HWY_RESTRICT block, size_t at) {
+    const auto both =
+        join_pieces([&](size_t i) HWY_ATTR { return block->qs + (kGroup + i) / 2 * 32 + at; });
+    constexpr int kNow = kGroup % 2 * 4, kNext = 4 - kNow;
+    return hn::And(shift_pieces<kNow, kNext, kNow, kNext>(both), hn::Set(PieceBytes(), 15));
   }
 };
 

@@ -21,6 +21,7 @@ static_assert(sizeof(BlockQ4_K) == 144 && offsetof(BlockQ4_K, dmin) == 2 &&
               offsetof(BlockQ4_K, scales) == 4 && offsetof(BlockQ4_K, qs) == 16 &&
               alignof(BlockQ4_K) == 2);
 
+#if !defined(__METAL_VERSION__)  // Metal: kernels/metal/weights.h
 inline void decode(const BlockQ4_K& block, float* out) {
   const float d = f32_from_f16(block.d), dmin = f32_from_f16(block.dmin);
   const ScaleMinK4 packed = unpack_scale_min_k4(block.scales);
@@ -31,6 +32,7 @@ inline void decode(const BlockQ4_K& block, float* out) {
     out[i] = scale * static_cast<float>(q) - min;
   }
 }
+#endif
 
 }  // namespace decant
 

@@ -18,6 +18,7 @@ struct UnpackQ5_0 {
   static constexpr size_t kSubElems = 32;
   static constexpr size_t kStepElems = 32;
   static constexpr bool kHasMin = false;
+  static constexpr int kOffset = 16;
 
   static HWY_INLINE void unpack_scales(const Block* HWY_RESTRICT blocks, size_t count,
                                        Chunk& HWY_RESTRICT out) {
@@ -32,6 +33,13 @@ struct UnpackQ5_0 {
       const auto bit4 = hn::LoadMaskBits(d, blocks[step].qh + at / 8);
       store_q(hn::Or(low, hn::IfThenZeroElse(bit4, hn::Set(d, 0xF0))), q + at);
     });
+  }
+
+  template <size_t kGroup>
+  static HWY_INLINE Pieces load_pieces(const Block* HWY_RESTRICT blocks) {
+    Pieces q = nibble_pieces(join_pieces([&](size_t i) HWY_ATTR { return blocks[kGroup + i].qs; }));
+    add_bit4_pieces([&](size_t i) HWY_ATTR { return blocks[kGroup + i].qh; }, q);
+    return q;
   }
 };
 

@@ -18,6 +18,7 @@ struct BlockQ5_0 {
 static_assert(sizeof(BlockQ5_0) == 22 && offsetof(BlockQ5_0, qh) == 2 &&
               offsetof(BlockQ5_0, qs) == 6 && alignof(BlockQ5_0) == 2);
 
+#if !defined(__METAL_VERSION__)  // Metal: kernels/metal/weights.h
 inline void decode(const BlockQ5_0& block, float* out) {
   const float d = f32_from_f16(block.d);
   const auto bit4 = [&](int i) { return (block.qh[i / 8] >> (i % 8) & 1) << 4; };
@@ -26,6 +27,7 @@ inline void decode(const BlockQ5_0& block, float* out) {
     out[i + 16] = d * static_cast<float>(((block.qs[i] >> 4) | bit4(i + 16)) - 16);
   }
 }
+#endif
 
 }  // namespace decant
 

@@ -18,6 +18,7 @@ struct UnpackQ5_1 {
   static constexpr size_t kSubElems = 32;
   static constexpr size_t kStepElems = 32;
   static constexpr bool kHasMin = true;
+  static constexpr int kOffset = 0;
 
   static HWY_INLINE void unpack_scales(const Block* HWY_RESTRICT blocks, size_t count,
                                        Chunk& HWY_RESTRICT out) {
@@ -33,6 +34,13 @@ struct UnpackQ5_1 {
       const auto bit4 = hn::LoadMaskBits(d, blocks[step].qh + at / 8);
       store_q(hn::Or(low, hn::IfThenElseZero(bit4, hn::Set(d, 0x10))), q + at);
     });
+  }
+
+  template <size_t kGroup>
+  static HWY_INLINE Pieces load_pieces(const Block* HWY_RESTRICT blocks) {
+    Pieces q = nibble_pieces(join_pieces([&](size_t i) HWY_ATTR { return blocks[kGroup + i].qs; }));
+    add_bit4_pieces([&](size_t i) HWY_ATTR { return blocks[kGroup + i].qh; }, q);
+    return q;
   }
 };
 

@@ -20,6 +20,7 @@ static_assert(sizeof(BlockQ5_1) == 24 && offsetof(BlockQ5_1, m) == 2 &&
               offsetof(BlockQ5_1, qh) == 4 && offsetof(BlockQ5_1, qs) == 8 &&
               alignof(BlockQ5_1) == 2);
 
+#if !defined(__METAL_VERSION__)  // Metal: kernels/metal/weights.h
 inline void decode(const BlockQ5_1& block, float* out) {
   const float d = f32_from_f16(block.d), m = f32_from_f16(block.m);
   const auto bit4 = [&](int i) { return (block.qh[i / 8] >> (i % 8) & 1) << 4; };
@@ -28,6 +29,7 @@ inline void decode(const BlockQ5_1& block, float* out) {
     out[i + 16] = d * static_cast<float>((block.qs[i] >> 4) | bit4(i + 16)) + m;
   }
 }
+#endif
 
 }  // namespace decant
 

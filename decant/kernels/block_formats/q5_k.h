@@ -22,6 +22,7 @@ static_assert(sizeof(BlockQ5_K) == 176 && offsetof(BlockQ5_K, dmin) == 2 &&
               offsetof(BlockQ5_K, scales) == 4 && offsetof(BlockQ5_K, qh) == 16 &&
               offsetof(BlockQ5_K, qs) == 48 && alignof(BlockQ5_K) == 2);
 
+#if !defined(__METAL_VERSION__)  // Metal: kernels/metal/weights.h
 inline void decode(const BlockQ5_K& block, float* out) {
   const float d = f32_from_f16(block.d), dmin = f32_from_f16(block.dmin);
   const ScaleMinK4 packed = unpack_scale_min_k4(block.scales);
@@ -33,6 +34,7 @@ inline void decode(const BlockQ5_K& block, float* out) {
     out[i] = scale * static_cast<float>(q) - min;
   }
 }
+#endif
 
 }  // namespace decant
 

@@ -18,6 +18,7 @@ struct UnpackQ6_K {
   static constexpr size_t kSubElems = 16;
   static constexpr size_t kStepElems = 128;
   static constexpr bool kHasMin = false;
+  static constexpr int kOffset = 32;
 
   static HWY_INLINE void unpack_scales(const Block* HWY_RESTRICT block, size_t /*count is 1*/,
                                        Chunk& HWY_RESTRICT out) {
@@ -38,7 +39,28 @@ struct UnpackQ6_K {
     }
   }
 
+  template <size_t kGroup>
+  static HWY_INLINE Pieces load_pieces(const Block* HWY_RESTRICT block) {
+    return {piece<kGroup>(block, 0), piece<kGroup>(block, 16)};
+  }
+
  private:
+  template <size_t kGroup>
+  static HWY_INLINE hn::Vec<PieceBytes> piece(const Block* HWY_RESTRICT block, size_t at) {
+    const PieceBytes d;
+    constexpr size_t kHalf = kGroup / 4, kJ = kGroup % 4;
+    const auto both = join_pieces(
+        [&](size_t i) HWY_ATTR { return block->ql + kHalf * 64 + (kJ + i) % 2 * 32 + at; });
+    constexpr auto kNibble = [](size_t j) { return static_cast<int>(j % 4 / 2 * 4); };
+    const auto low =
+        hn::And(shift_pieces<kNibble(kJ), kNibble(kJ + 1), kNibble(kJ + 2), kNibble(kJ + 3)>(both),
+                hn::Set(d, 15));
+    constexpr int kBit = static_cast<int>(kJ) * 2 - 4;
+    const auto high = shift_pieces<kBit, kBit + 2, kBit + 4, kBit + 6>(
+        hn::LoadDup128(d, block->qh + kHalf * 32 + at));
+    return hn::Or(low, hn::And(high, hn::Set(d, 0x30)));
+  }
+
   // Takes the low nibbles of `low` and bits 4 and 5 of `high`.
   static HWY_INLINE void store(hn::Vec<Bytes> low, hn::Vec<Bytes> high, int8_t* HWY_RESTRICT q) {
     const Bytes d;

@@ -22,6 +22,7 @@ static_assert(sizeof(BlockQ6_K) == 210 && offsetof(BlockQ6_K, qh) == 128 &&
               offsetof(BlockQ6_K, scales) == 192 && offsetof(BlockQ6_K, d) == 208 &&
               alignof(BlockQ6_K) == 2);
 
+#if !defined(__METAL_VERSION__)  // Metal: kernels/metal/weights.h
 inline void decode(const BlockQ6_K& block, float* out) {
   const float d = f32_from_f16(block.d);
   for (int i = 0; i < 256; ++i) {
@@ -32,6 +33,7 @@ inline void decode(const BlockQ6_K& block, float* out) {
         d * static_cast<float>(block.scales[i / 16]) * static_cast<float>((low | high << 4) - 32);
   }
 }
+#endif
 
 }  // namespace decant
 

@@ -18,6 +18,7 @@ struct UnpackQ8_0 {
   static constexpr size_t kSubElems = 32;
   static constexpr size_t kStepElems = 32;
   static constexpr bool kHasMin = false;
+  static constexpr int kOffset = 0;
 
   static HWY_INLINE void unpack_scales(const Block* HWY_RESTRICT blocks, size_t count,
                                        Chunk& HWY_RESTRICT out) {
@@ -29,6 +30,13 @@ struct UnpackQ8_0 {
     const Bytes d;
     for (size_t i = 0; i < 32; i += hn::Lanes(d))
       store_q(hn::LoadU(d, reinterpret_cast<const uint8_t*>(blocks[step].qs) + i), q + i);
+  }
+
+  // As they are, signed.
+  template <size_t kGroup>
+  static HWY_INLINE Pieces load_pieces(const Block* HWY_RESTRICT blocks) {
+    return {join_pieces([&](size_t i) HWY_ATTR { return blocks[kGroup + i].qs; }),
+            join_pieces([&](size_t i) HWY_ATTR { return blocks[kGroup + i].qs + 16; })};
   }
 };
 

@@ -16,10 +16,12 @@ struct BlockQ8_0 {
 };
 static_assert(sizeof(BlockQ8_0) == 34 && offsetof(BlockQ8_0, qs) == 2 && alignof(BlockQ8_0) == 2);
 
+#if !defined(__METAL_VERSION__)  // Metal: kernels/metal/weights.h
 inline void decode(const BlockQ8_0& block, float* out) {
   const float d = f32_from_f16(block.d);
   for (int i = 0; i < 32; ++i) out[i] = d * static_cast<float>(block.qs[i]);
 }
+#endif
 
 }  // namespace decant
 

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <cstring>
 
+#if !defined(__METAL_VERSION__)  // Metal: kernels/metal/weights.h
 namespace decant {
 
 struct ScaleMinK4 {
@@ -32,5 +33,6 @@ inline ScaleMinK4 unpack_scale_min_k4(const uint8_t* packed) {
 }
 
 }  // namespace decant
+#endif
 
 #endif  // DECANT_KERNELS_BLOCK_FORMATS_SCALE_MIN_K4_H_

@@ -6,6 +6,7 @@
 //                         0
 //   unpack_step, kStepElems  the integers of that many weights, steps counted from the chunk's
 //   first
+//   load_pieces, kOffset  see pieces-inl.h
 // so that a kernel can use the integers of a step before it unpacks the next: the two kinds of work
 // then overlap in the processor.
 #if defined(DECANT_KERNELS_BLOCK_FORMATS_UNPACK_INL_H_) == defined(HWY_TARGET_TOGGLE)
@@ -22,6 +23,7 @@
 #include <cstring>
 
 #include "decant/kernels/block_formats/chunk.h"
+#include "decant/kernels/block_formats/pieces-inl.h"
 #include "decant/kernels/float16-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -72,21 +74,33 @@ HWY_INLINE void unpack_nibbles_32(const uint8_t* HWY_RESTRICT from, Store&& stor
 template <class Block>
 HWY_INLINE void load_f16_field(const Block* HWY_RESTRICT blocks, size_t count,
                                uint16_t Block::*field, float* HWY_RESTRICT out) {
-  const hn::FixedTag<float, 4> d;
+  // Collected in registers: a vector load from 2-byte stores could not be forwarded.
+  uint64_t packed[2] = {0, 0};
   HWY_UNROLL(2)
   for (size_t i = 0; i < 8; i += 4) {
-    // Collected in a register: a vector load from four 2-byte stores could not be forwarded.
-    uint64_t packed = 0;
     if (i + 4 <= count) {
-      packed = uint64_t{blocks[i].*field} | uint64_t{blocks[i + 1].*field} << 16 |
-               uint64_t{blocks[i + 2].*field} << 32 | uint64_t{blocks[i + 3].*field} << 48;
+      packed[i / 4] = uint64_t{blocks[i].*field} | uint64_t{blocks[i + 1].*field} << 16 |
+                      uint64_t{blocks[i + 2].*field} << 32 | uint64_t{blocks[i + 3].*field} << 48;
     } else {
-      for (size_t k = i; k < count; ++k) packed |= uint64_t{blocks[k].*field} << (16 * (k - i));
+      for (size_t k = i; k < count; ++k)
+        packed[i / 4] |= uint64_t{blocks[k].*field} << (16 * (k - i));
     }
-    uint16_t four[4];
-    std::memcpy(four, &packed, sizeof four);
-    hn::StoreU(load_f16(d, four), d, out + i);
   }
+#if HWY_MAX_BYTES >= 32
+  const hn::FixedTag<uint64_t, 2> d64;
+  const hn::FixedTag<float, 8> d;
+  const hn::Rebind<hwy::float16_t, decltype(d)> d16;
+  const auto halves = hn::InterleaveLower(d64, hn::Set(d64, packed[0]), hn::Set(d64, packed[1]));
+  hn::StoreU(hn::PromoteTo(d, hn::BitCast(d16, halves)), d, out);
+#else
+  const hn::FixedTag<float, 4> d;
+  HWY_UNROLL(2)
+  for (size_t i = 0; i < 2; ++i) {
+    uint16_t four[4];
+    std::memcpy(four, &packed[i], sizeof four);
+    hn::StoreU(load_f16(d, four), d, out + 4 * i);
+  }
+#endif
 }
 
 // The four halves at `at` as f32; where a block has fewer scales together, its neighbouring bytes
@@ -103,8 +117,9 @@ HWY_INLINE FourHalves load_four_halves(const void* HWY_RESTRICT at) {
 
 // Flips the sign of 8 values.
 HWY_INLINE void negate_8(float* HWY_RESTRICT values) {
-  const hn::FixedTag<float, 4> d;
-  for (size_t i = 0; i < 8; i += 4) hn::StoreU(hn::Neg(hn::LoadU(d, values + i)), d, values + i);
+  const hn::CappedTag<float, 8> d;
+  for (size_t i = 0; i < 8; i += hn::Lanes(d))
+    hn::StoreU(hn::Neg(hn::LoadU(d, values + i)), d, values + i);
 }
 
 // out[i] = factor * from[i] for i < kCount.

@@ -29,9 +29,13 @@ Model::Model(const Device& device, const GgufFile& file, const ModelOptions& opt
     : device_(device),
       config_(config_from(file)),
       weights_(load_weights(device, file, config_)),
+      one_token_weights_(options.activations == decant::Activations::kQ8
+                             ? packed_weights(device, file, weights_)
+                             : weights_),
       context_(context_of(options, config_)),
       sliding_capacity_(std::min(config_.sliding_window + kMaxRewind, context_)),
       prompt_batch_(std::min(options.prompt_batch, context_)),
+      activations_(options.activations),
       encoder_(device) {
   require(options.prompt_batch > 0, "gemma3: prompt_batch: must be at least 1, got 0");
   for (uint32_t layer = 0; layer < config_.layers; ++layer) {
@@ -40,13 +44,10 @@ Model::Model(const Device& device, const GgufFile& file, const ModelOptions& opt
     caches_.push_back({device.buffer(DType::kF16, shape), device.buffer(DType::kF16, shape)});
   }
   prompt_acts_ = make_activations(prompt_batch_);
-  decode_acts_ = make_activations(1);
   prompt_ids_ = device.buffer(DType::kI32, {prompt_batch_});
   logits_ = device.buffer(DType::kF32, {config_.vocab});
   next_token_ = device.buffer(DType::kI32, {1});
-  decode_ = {.step = device.buffer(DType::kU32, {sizeof(DecodeStep) / 4}),
-             .attn_global = device.buffer(DType::kU32, {sizeof(FlashAttnVecParams) / 4}),
-             .attn_sliding = device.buffer(DType::kU32, {sizeof(FlashAttnVecParams) / 4})};
+  decode_ = make_decode_state();
 }
 
 Model::Activations Model::make_activations(uint32_t rows) const {
@@ -73,6 +74,28 @@ Model::Activations Model::make_activations(uint32_t rows) const {
           .v16 = f16(),
           .rope_global = rope(),
           .rope_sliding = rope()};
+}
+
+Model::DecodeState Model::make_decode_state() const {
+  const auto u32 = [&](size_t bytes) { return device_.buffer(DType::kU32, {bytes / 4}); };
+  const auto f32 = [&](const Shape& shape) {
+    return device_.buffer(DType::kF32, shape, Usage::kScratch);
+  };
+  return {.step = u32(sizeof(DecodeStep)),
+          .attn_global = u32(sizeof(FlashAttnVecParams)),
+          .attn_sliding = u32(sizeof(FlashAttnVecParams)),
+          .log = device_.info().asynchronous
+                     ? device_.buffer(DType::kI64, {2 * kAhead}, Usage::kHostVisible)
+                     : Buffer{},
+          .x = {f32({config_.hidden}), f32({config_.hidden})},
+          .q = f32({config_.q_dim()}),
+          .k = f32({config_.kv_dim()}),
+          .v = f32({config_.kv_dim()}),
+          .attn = f32({config_.q_dim()}),
+          .proj = f32({config_.hidden}),
+          .act = f32({config_.feed_forward}),
+          .rope_global = f32({1, 2, config_.head_dim / 2}),
+          .rope_sliding = f32({1, 2, config_.head_dim / 2})};
 }
 
 void Model::check_tokens(std::span<const int32_t> tokens) const {
@@ -104,7 +127,7 @@ void Model::run_batch(std::span<const int32_t> tokens,
                       .rope_sliding = full.rope_sliding.rows(0, n)};
   const Buffer ids = prompt_ids_.rows(0, n);
   device_.write(ids, std::as_bytes(tokens));
-  forward(encoder_, a, {.tokens = n, .position = position_, .ids = ids, .decode = nullptr});
+  forward(encoder_, a, {.tokens = n, .position = position_, .ids = ids});
   if (then) then(encoder_, a);
   encoder_.commit_and_wait();
   position_ += n;
@@ -153,16 +176,7 @@ int32_t Model::start(Sampler& sampler) {
   encoder_.commit_and_wait();
   // Parameters of decoding live on the device and the graph is the same for every position.
   graph_ = Graph::capture(device_, [&](CommandEncoder& encoder) {
-    advance(encoder, {.step = decode_.step,
-                      .token = next_token_,
-                      .attn_a = decode_.attn_global,
-                      .attn_b = decode_.attn_sliding});
-    forward(encoder, decode_acts_,
-            {.tokens = 1,
-             .position = 0,
-             .ids = decode_.step.slice(offsetof(DecodeStep, token), DType::kI32, {1}),
-             .decode = &decode_});
-    head(encoder, decode_acts_.x, decode_acts_.h, logits_.reshape({1, config_.vocab}));
+    decode(encoder);
     sampler.record(encoder, logits_, next_token_);
   });
   decode_state_current_ = false;
@@ -181,14 +195,76 @@ int32_t Model::step() {
 int32_t Model::sampled_token() const {
   int32_t token = 0;
   device_.read(next_token_, std::as_writable_bytes(std::span(&token, 1)));
-  if (token != 0) return token;
   // What sampling answers when every logit is NaN, and hardly ever else.
+  if (token == 0) check_logits();
+  return token;
+}
+
+void Model::check_logits() const {
   float logit = 0;
   device_.read(logits_.rows(0, 1), std::as_writable_bytes(std::span(&logit, 1)));
   if (std::isnan(logit))
     fail(ErrorKind::kCommandFailed,
          "gemma3: the logits after token {} are NaN; is the file damaged?", position_);
-  return token;
+}
+
+// The token that the graph takes, or took, at a position; waits until it does.
+int32_t Model::taken_token(uint32_t position) {
+  for (;;) {
+    // In this order: when all is done, the log is complete.
+    const bool done = graph_->done();
+    if (const std::optional<int32_t> token = logged_token(decode_.log, position)) return *token;
+    require(!done, "gemma3: the graph took no token at position {}", position);
+  }
+}
+
+void Model::steps(size_t most, const std::function<bool(int32_t token)>& take) {
+  if (!device_.info().asynchronous) {
+    while (most-- > 0 && take(step())) {
+    }
+    return;
+  }
+  require(graph_.has_value(), "gemma3: steps: call start() first");
+  require(most <= room(), "gemma3: steps: {} tokens do not fit: {} of the context's {} are taken",
+          most, position_, context_);
+  if (most == 0) return;
+  if (!decode_state_current_) write_decode_state();
+  // Run i appends the token of position first + i, which the log tells, and samples the next one.
+  const uint32_t first = position_;
+  uint32_t started = 0, taken = 0;
+  static_assert(kAhead <= kMaxRewind);
+  const auto start_some = [&] {
+    for (; started < most && started < taken + kAhead; ++started) graph_->replay();
+  };
+  const auto end = [&](int32_t last) {
+    graph_->wait();
+    position_ = first + started;
+    if (started == taken) return;
+    rewind(started - taken);
+    device_.write(next_token_, std::as_bytes(std::span(&last, 1)));
+  };
+  int32_t token = 0;
+  try {
+    for (bool more = true; more;) {
+      start_some();
+      const bool last = taken + 1 == started;
+      if (last)
+        graph_->wait();
+      else
+        token = taken_token(first + taken + 1);
+      position_ = first + ++taken;
+      if (last) token = sampled_token();
+      if (!last && token == 0) {
+        graph_->wait();
+        check_logits();
+      }
+      more = take(token) && taken < most;
+    }
+  } catch (...) {
+    end(token);
+    throw;
+  }
+  end(token);
 }
 
 int32_t Model::step(int32_t token) {
@@ -199,6 +275,8 @@ int32_t Model::step(int32_t token) {
 }
 
 void Model::write_decode_state() {
+  // What was taken back, or another text, may have had other tokens there.
+  if (decode_.log) device_.write(decode_.log, std::vector<std::byte>(decode_.log.byte_len()));
   // advance() increments before use; position 0 starts from 2^32 - 1.
   const DecodeStep step{.position = position_ - 1, .token = 0};
   device_.write(decode_.step, std::as_bytes(std::span(&step, 1)));

@@ -1,6 +1,11 @@
 #include "decant/models/gemma3/weights.h"
 
+#include <algorithm>
+
+#include "decant/core/encoder.h"
 #include "decant/core/error.h"
+#include "decant/kernels/block_formats/x16.h"
+#include "decant/ops/pack_weights/pack_weights.h"
 
 namespace decant::gemma3 {
 
@@ -43,6 +48,35 @@ Weights load_weights(const Device& device, const GgufFile& file, const Config& c
     });
   }
   return w;
+}
+
+Weights packed_weights(const Device& device, const GgufFile& file, const Weights& weights) {
+  Weights packed = weights;
+  CommandEncoder encoder(device);
+  const auto pack = [&](Buffer& weight) {
+    if (!can_pack_weights(device, weight)) return;
+    const Buffer out = device.buffer(*x16_of(weight.dtype()), weight.shape());
+    pack_weights(encoder, {.weight = weight, .out = out});
+    weight = out;
+  };
+  if (can_pack_weights(device, packed.head)) {
+    // Most of a small model: in parts, so that the file's pages and the copy never stand in memory
+    // as a whole together.
+    constexpr uint64_t kPartRows = 16384;
+    const Buffer from = packed.head;
+    const Shape& shape = from.shape();
+    packed.head = device.buffer(*x16_of(from.dtype()), shape);
+    for (uint64_t at = 0; at < shape[0]; at += kPartRows) {
+      const uint64_t rows = std::min(kPartRows, shape[0] - at);
+      pack_weights(encoder, {.weight = from.rows(at, rows), .out = packed.head.rows(at, rows)});
+      encoder.commit_and_wait();
+      file.not_needed(from.rows(at, rows));
+    }
+  }
+  for (LayerWeights& w : packed.layers)
+    for (Buffer* weight : {&w.q, &w.k, &w.v, &w.gate, &w.up, &w.down}) pack(*weight);
+  encoder.commit_and_wait();
+  return packed;
 }
 
 }  // namespace decant::gemma3

@@ -2,9 +2,10 @@
 #ifndef DECANT_OPS_ADVANCE_ADVANCE_H_
 #define DECANT_OPS_ADVANCE_ADVANCE_H_
 
-#include <algorithm>
+#include <optional>
 
 #include "decant/core/encoder.h"
+#include "decant/ops/advance/params.h"
 #include "decant/ops/flash_attn_vec/params.h"
 
 namespace decant {
@@ -17,20 +18,20 @@ struct AdvanceArgs {
   Buffer token;   // i32 [1]: the token sampled last
   Buffer attn_a;  // u32 [9]: FlashAttnVecParams of one kind of cache
   Buffer attn_b;  // u32 [9]: of another kind; may be attn_a itself
+  Buffer log{};   // i64 [n], optional: position and token go to slot position % n; so a host that
+                  // is ahead of the device reads tokens behind it, see logged_token()
 };
 
 // Throws InvalidArgument: dtypes or sizes other than these, buffers of another device.
 void advance(CommandEncoder& encoder, const AdvanceArgs& args);
+void validate(const AdvanceArgs& args);  // what advance() checks first
 
-// What a cache of `kv_capacity` slots holds after `tokens` tokens were appended. Also what the host
-// uses to fill the structs for the first time.
-struct RingState {
-  uint32_t kv_seq_len;
-  uint32_t ring_start;
-};
-constexpr RingState ring_after(uint32_t tokens, uint32_t kv_capacity) {
-  if (tokens < kv_capacity || kv_capacity == 0) return {std::min(tokens, kv_capacity), 0};
-  return {kv_capacity, tokens % kv_capacity};
+// The token that advance() took at `position`, if it has run for that position and the log's slot
+// holds it still; may be called while commands run, with a log of Usage::kHostVisible.
+inline std::optional<int32_t> logged_token(const Buffer& log, uint32_t position) {
+  const auto entry = log.load<uint64_t>(position % log.elements());
+  if (entry >> 32 != uint64_t{position} + 1) return std::nullopt;
+  return static_cast<int32_t>(entry & 0xFFFFFFFFu);
 }
 
 }  // namespace decant

@@ -1,6 +1,8 @@
+#include <atomic>
+
 #include "decant/core/kernel_registry.h"
-#include "decant/ops/advance/advance.h"
 #include "decant/ops/advance/params.h"
+#include "decant/ops/flash_attn_vec/params.h"
 
 namespace decant::cpu {
 
@@ -14,6 +16,13 @@ void advance(const CpuGroup& group) {
     attn.kv_seq_len = ring.kv_seq_len;
     attn.ring_start = ring.ring_start;
   }
+}
+
+void advance_log(const CpuGroup& group) {
+  advance(group);
+  const auto& step = *group.arg<const DecodeStep>(0);
+  uint64_t& slot = group.arg<uint64_t>(4)[step.position % *group.arg<const uint32_t>(5)];
+  std::atomic_ref(slot).store(decode_log_entry(step), std::memory_order_release);
 }
 
 }  // namespace decant::cpu

@@ -20,14 +20,20 @@ struct Kernels {
 
 const Kernels& kernels(const Device& device) {
   return device.registry().once<Kernels>([](KernelRegistry& registry) {
-    registry.add({.name = "argmax_row_f32", .cpu = &cpu::argmax_row});
-    registry.add({.name = "argmax_chunk_f32", .cpu = &cpu::argmax_chunk});
-    registry.add({.name = "argmax_merge", .cpu = &cpu::argmax_merge});
-    return Kernels{.row = registry.resolve("argmax_row_f32"),
-                   .chunk = registry.resolve("argmax_chunk_f32"),
-                   .merge = registry.resolve("argmax_merge")};
+    const auto add = [&](const char* name, CpuKernel cpu, const char* entry) {
+      registry.add({.name = name,
+                    .cpu = cpu,
+                    .cuda = {.source = "decant/ops/argmax/kernels.cu", .entry = entry},
+                    .metal = {.source = "decant/ops/argmax/kernels.metal", .entry = entry}});
+      return registry.resolve(name);
+    };
+    return Kernels{.row = add("argmax_row_f32", &cpu::argmax_row, "argmax_row"),
+                   .chunk = add("argmax_chunk_f32", &cpu::argmax_chunk, "argmax_chunk"),
+                   .merge = add("argmax_merge", &cpu::argmax_merge, "argmax_merge")};
   });
 }
+
+const KernelListing kListing([](const Device& device) { kernels(device); });
 
 void validate(const ArgmaxArgs& args) {
   const auto check = [](const char* name, const Buffer& buffer, DType dtype) {
@@ -59,16 +65,18 @@ void argmax(CommandEncoder& encoder, const ArgmaxArgs& args) {
                             .row_elems = static_cast<uint32_t>(row_elems)};
   const Kernels& k = kernels(encoder.device());
   const uint32_t chunks = select_chunks(params.row_elems);
+  const uint32_t threads = encoder.device().info().backend == BackendKind::kMetal ? 256 : 1024;
   if (chunks == 1) {
     encoder.dispatch(k.row, {bytes(params), reads(args.x), writes(args.out)},
-                     {.grid = {1, params.rows}});
+                     {.grid = {params.rows}, .group = {threads}});
     return;
   }
   const Buffer keys = encoder.scratch(DType::kI64, {params.rows, chunks});
   encoder.dispatch(k.chunk, {bytes(params), reads(args.x), writes(keys)},
-                   {.grid = {chunks, params.rows}});
-  encoder.dispatch(k.merge, {bytes(params), reads(keys), writes(args.out)},
-                   {.grid = {(params.rows - 1) / kArgmaxMergeRows + 1}});
+                   {.grid = {params.rows, chunks}, .group = {threads}});
+  encoder.dispatch(
+      k.merge, {bytes(params), reads(keys), writes(args.out)},
+      {.grid = {(params.rows - 1) / kArgmaxMergeRows + 1}, .group = {kArgmaxMergeRows}});
 }
 
 }  // namespace decant

@@ -20,17 +20,17 @@ using namespace decant::HWY_NAMESPACE;
 // One group: one row of a single chunk.
 void argmax_row(const CpuGroup& group) {
   const size_t row_elems = group.params<ArgmaxParams>().row_elems;
-  const float* x = group.arg<const float>(1) + group.group.y * row_elems;
+  const float* x = group.arg<const float>(1) + group.group.x * row_elems;
   const uint64_t key = select_best(hn::ScalableTag<float>(), x, row_elems, 0);
-  group.arg<int32_t>(2)[group.group.y] = static_cast<int32_t>(key_index(key));
+  group.arg<int32_t>(2)[group.group.x] = static_cast<int32_t>(key_index(key));
 }
 
 // One group: one chunk of one row.
 void argmax_chunk(const CpuGroup& group) {
   const size_t row_elems = group.params<ArgmaxParams>().row_elems;
-  const size_t begin = size_t{group.group.x} * kSelectChunk;
-  const float* x = group.arg<const float>(1) + group.group.y * row_elems + begin;
-  group.arg<uint64_t>(2)[size_t{group.group.y} * group.grid.x + group.group.x] =
+  const size_t begin = size_t{group.group.y} * kSelectChunk;
+  const float* x = group.arg<const float>(1) + group.group.x * row_elems + begin;
+  group.arg<uint64_t>(2)[size_t{group.group.x} * group.grid.y + group.group.y] =
       select_best(hn::ScalableTag<float>(), x, std::min<size_t>(kSelectChunk, row_elems - begin),
                   static_cast<uint32_t>(begin));
 }

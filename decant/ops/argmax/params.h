@@ -5,6 +5,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "decant/kernels/device_code.h"
+
 namespace decant {
 
 struct ArgmaxParams {
@@ -15,7 +17,7 @@ static_assert(sizeof(ArgmaxParams) == 8 && offsetof(ArgmaxParams, rows) == 0 &&
               offsetof(ArgmaxParams, row_elems) == 4);
 
 // Rows that one group of the second stage finishes.
-inline constexpr uint32_t kArgmaxMergeRows = 256;
+DECANT_CONSTANT uint32_t kArgmaxMergeRows = 256;
 
 }  // namespace decant
 

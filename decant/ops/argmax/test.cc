@@ -9,13 +9,13 @@
 #include "decant/ops/argmax/cases.h"
 #include "decant/ops/argmax/reference.h"
 #include "testing/compare.h"
+#include "testing/devices.h"
 #include "testing/guarded.h"
-#include "testing/simd_targets.h"
 
 namespace decant {
 namespace {
 
-using testing::for_each_simd_target;
+using testing::for_each_device;
 using testing::Guarded;
 using testing::random_normal;
 
@@ -36,8 +36,7 @@ std::vector<int32_t> run(const Device& device, std::span<const float> x, uint32_
 }
 
 TEST(Argmax, MatchesReference) {
-  const Device device = Device::cpu();
-  for_each_simd_target([&](const std::string&) {
+  for_each_device([&](const Device& device) {
     for (const ArgmaxCase& c : kArgmaxCases) {
       SCOPED_TRACE(fmt::format("{} x {}", c.rows, c.row_elems));
       std::vector<float> x = random_normal(size_t{c.rows} * c.row_elems, 1);
@@ -53,8 +52,7 @@ TEST(Argmax, MatchesReference) {
 
 // The maximum at every kind of place, alone and with an equal one behind it.
 TEST(Argmax, FirstOfEqualElementsWins) {
-  const Device device = Device::cpu();
-  for_each_simd_target([&](const std::string&) {
+  for_each_device([&](const Device& device) {
     constexpr uint32_t kElems = 40000;
     for (const uint32_t at : {0u, 1u, 15u, 16u, 1023u, 1024u, 16383u, 16384u, 32768u, 39999u}) {
       std::vector<float> x(kElems, -3.0f);
@@ -72,8 +70,7 @@ TEST(Argmax, FirstOfEqualElementsWins) {
 }
 
 TEST(Argmax, NanNeverWinsUnlessAlone) {
-  const Device device = Device::cpu();
-  for_each_simd_target([&](const std::string&) {
+  for_each_device([&](const Device& device) {
     for (const size_t n : {1, 7, 16, 100, 40000}) {
       SCOPED_TRACE(n);
       std::vector<float> x(n, NAN);

@@ -17,10 +17,16 @@ struct Kernels {
 
 const Kernels& kernels(const Device& device) {
   return device.registry().once<Kernels>([](KernelRegistry& registry) {
-    registry.add({.name = "cast", .kind = OpKind::kElementwise, .cpu = &cpu::cast});
+    registry.add({.name = "cast",
+                  .kind = OpKind::kElementwise,
+                  .cpu = &cpu::cast,
+                  .cuda = {.source = "decant/ops/cast/kernels.cu", .entry = "cast"},
+                  .metal = {.source = "decant/ops/cast/kernels.metal", .entry = "cast"}});
     return Kernels{.cast = registry.resolve("cast")};
   });
 }
+
+const KernelListing kListing([](const Device& device) { kernels(device); });
 
 CastType type_of(const char* name, const Buffer& buffer) {
   require(static_cast<bool>(buffer), "cast: {}: expected a buffer, got none", name);
@@ -49,7 +55,8 @@ void cast(CommandEncoder& encoder, const CastArgs& args) {
   require(!args.out.overlaps(args.x), "cast: out: must not overlap x");
   const CastParams params{.elements = elements, .from = from, .to = to};
   encoder.dispatch(kernels(encoder.device()).cast, {bytes(params), reads(args.x), writes(args.out)},
-                   {.grid = {static_cast<uint32_t>((elements - 1) / kCastGroupElements + 1)}});
+                   {.grid = {static_cast<uint32_t>((elements - 1) / kCastGroupElements + 1)},
+                    .group = {kCastGroupElements / 4}});
 }
 
 }  // namespace decant

@@ -5,6 +5,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "decant/kernels/device_code.h"
+
 namespace decant {
 
 enum class CastType : uint32_t { kF32 = 0, kF16 = 1, kBF16 = 2 };
@@ -18,7 +20,7 @@ static_assert(sizeof(CastParams) == 16 && offsetof(CastParams, elements) == 0 &&
               offsetof(CastParams, from) == 8 && offsetof(CastParams, to) == 12);
 
 // Elements that one group converts.
-inline constexpr uint32_t kCastGroupElements = 4096;
+DECANT_CONSTANT uint32_t kCastGroupElements = 4096;
 
 }  // namespace decant
 

@@ -9,12 +9,14 @@
 #include "decant/ops/cast/cast.h"
 #include "decant/ops/cast/reference.h"
 #include "testing/compare.h"
+#include "testing/devices.h"
 #include "testing/guarded.h"
 #include "testing/simd_targets.h"
 
 namespace decant {
 namespace {
 
+using testing::for_each_device;
 using testing::for_each_simd_target;
 using testing::Guarded;
 using testing::random_normal;
@@ -53,8 +55,7 @@ void expect_rounded(const Buffer& x, const Buffer& out) {
 }
 
 TEST(Cast, EverySize) {
-  const Device device = Device::cpu({.threads = 2});
-  for_each_simd_target([&](const std::string&) {
+  for_each_device([&](const Device& device) {
     for (const CastCase& c : kCastCases)
       for (const DType from : kTypes)
         for (const DType to : kTypes) {
@@ -100,38 +101,37 @@ TEST(Cast, EveryNarrowValue) {
 TEST(Cast, RoundsAtEveryBoundary) {
   // The middle between two neighbouring narrow values, and the f32 values next to it: ties go to
   // even, the rest to the nearer. Then a sweep over all exponents, with NaN and infinities.
-  const Device device = Device::cpu();
-  for (const DType to : {DType::kF16, DType::kBF16}) {
-    SCOPED_TRACE(to_string(to));
-    std::vector<float> values;
-    const auto wide = [&](uint32_t bits) {
-      const auto h = static_cast<uint16_t>(bits);
-      return to == DType::kF16 ? f32_from_f16(h) : f32_from_bf16(h);
-    };
-    const uint32_t infinity = to == DType::kF16 ? 0x7C00 : 0x7F80;
-    for (uint32_t h = 0; h + 1 < infinity; ++h) {
-      const float middle = static_cast<float>((double{wide(h)} + double{wide(h + 1)}) / 2);
-      for (const float v :
-           {std::nextafter(middle, 0.0f), middle, std::nextafter(middle, HUGE_VALF)})
-        values.insert(values.end(), {v, -v});
-    }
-    for (uint64_t bits = 0; bits < uint64_t{1} << 32; bits += 65521 * 3) {
-      const auto pattern = static_cast<uint32_t>(bits);
-      float v = 0;
-      std::memcpy(&v, &pattern, sizeof v);
-      values.push_back(v);
-    }
-    values.insert(values.end(), {65519.996f, 65520.0f, 3.4028235e38f, 3.3961775e38f, 3.396e38f,
-                                 HUGE_VALF, -HUGE_VALF, NAN, -NAN, 0.0f, -0.0f, 1e-45f});
-    const Buffer x = device.upload<float>(values, DType::kF32, {values.size()});
-    const Buffer out = device.buffer(to, {values.size()});
-    for_each_simd_target([&](const std::string&) {
+  for_each_device([&](const Device& device) {
+    for (const DType to : {DType::kF16, DType::kBF16}) {
+      SCOPED_TRACE(to_string(to));
+      std::vector<float> values;
+      const auto wide = [&](uint32_t bits) {
+        const auto h = static_cast<uint16_t>(bits);
+        return to == DType::kF16 ? f32_from_f16(h) : f32_from_bf16(h);
+      };
+      const uint32_t infinity = to == DType::kF16 ? 0x7C00 : 0x7F80;
+      for (uint32_t h = 0; h + 1 < infinity; ++h) {
+        const float middle = static_cast<float>((double{wide(h)} + double{wide(h + 1)}) / 2);
+        for (const float v :
+             {std::nextafter(middle, 0.0f), middle, std::nextafter(middle, HUGE_VALF)})
+          values.insert(values.end(), {v, -v});
+      }
+      for (uint64_t bits = 0; bits < uint64_t{1} << 32; bits += 65521 * 3) {
+        const auto pattern = static_cast<uint32_t>(bits);
+        float v = 0;
+        std::memcpy(&v, &pattern, sizeof v);
+        values.push_back(v);
+      }
+      values.insert(values.end(), {65519.996f, 65520.0f, 3.4028235e38f, 3.3961775e38f, 3.396e38f,
+                                   HUGE_VALF, -HUGE_VALF, NAN, -NAN, 0.0f, -0.0f, 1e-45f});
+      const Buffer x = device.upload<float>(values, DType::kF32, {values.size()});
+      const Buffer out = device.buffer(to, {values.size()});
       CommandEncoder encoder(device);
       cast(encoder, {.x = x, .out = out});
       encoder.commit_and_wait();
       expect_rounded(x, out);
-    });
-  }
+    }
+  });
 }
 
 TEST(Cast, RejectsBadArguments) {

@@ -18,11 +18,20 @@ struct Kernels {
 
 const Kernels& kernels(const Device& device) {
   return device.registry().once<Kernels>([](KernelRegistry& registry) {
-    registry.add({.name = "add_f32", .kind = OpKind::kElementwise, .cpu = &cpu::add});
-    registry.add({.name = "mul_f32", .kind = OpKind::kElementwise, .cpu = &cpu::mul});
-    return Kernels{.add = registry.resolve("add_f32"), .mul = registry.resolve("mul_f32")};
+    const auto add = [&](const char* name, CpuKernel cpu, const char* entry) {
+      registry.add({.name = name,
+                    .kind = OpKind::kElementwise,
+                    .cpu = cpu,
+                    .cuda = {.source = "decant/ops/elementwise/kernels.cu", .entry = entry},
+                    .metal = {.source = "decant/ops/elementwise/kernels.metal", .entry = name}});
+      return registry.resolve(name);
+    };
+    return Kernels{.add = add("add_f32", &cpu::add, "add"),
+                   .mul = add("mul_f32", &cpu::mul, "mul")};
   });
 }
+
+const KernelListing kListing([](const Device& device) { kernels(device); });
 
 void validate(const char* op, const ElementwiseArgs& args) {
   const auto check = [&](const char* name, const Buffer& buffer) {
@@ -55,7 +64,8 @@ void record(CommandEncoder& encoder, Kernel kernel, const ElementwiseArgs& args)
   const ElementwiseParams params{.elements = static_cast<uint32_t>(args.a.elements()),
                                  .b_elements = static_cast<uint32_t>(args.b.elements())};
   encoder.dispatch(kernel, {bytes(params), reads(args.a), reads(args.b), writes(args.out)},
-                   {.grid = {(params.elements - 1) / kElementwiseGroupElements + 1}});
+                   {.grid = {(params.elements - 1) / kElementwiseGroupElements + 1},
+                    .group = {kElementwiseGroupElements / 4}});
 }
 
 }  // namespace

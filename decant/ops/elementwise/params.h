@@ -5,6 +5,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "decant/kernels/device_code.h"
+
 namespace decant {
 
 struct ElementwiseParams {
@@ -15,7 +17,7 @@ static_assert(sizeof(ElementwiseParams) == 8 && offsetof(ElementwiseParams, elem
               offsetof(ElementwiseParams, b_elements) == 4);
 
 // Elements that one group computes.
-inline constexpr uint32_t kElementwiseGroupElements = 4096;
+DECANT_CONSTANT uint32_t kElementwiseGroupElements = 4096;
 
 }  // namespace decant
 

@@ -7,14 +7,14 @@
 #include "decant/ops/elementwise/elementwise.h"
 #include "decant/ops/elementwise/reference.h"
 #include "testing/compare.h"
+#include "testing/devices.h"
 #include "testing/guarded.h"
-#include "testing/simd_targets.h"
 
 namespace decant {
 namespace {
 
 using testing::bits_equal;
-using testing::for_each_simd_target;
+using testing::for_each_device;
 using testing::Guarded;
 using testing::random_normal;
 
@@ -24,8 +24,7 @@ std::vector<float> rounded(const std::vector<double>& values) {
 }
 
 TEST(Elementwise, MatchesReference) {
-  const Device device = Device::cpu({.threads = 3});
-  for_each_simd_target([&](const std::string&) {
+  for_each_device([&](const Device& device) {
     for (const ElementwiseCase& c : kElementwiseCases) {
       for (const bool repeats : {false, true}) {
         SCOPED_TRACE(::testing::Message()
@@ -51,8 +50,7 @@ TEST(Elementwise, MatchesReference) {
 }
 
 TEST(Elementwise, InPlace) {
-  const Device device = Device::cpu();
-  for_each_simd_target([&](const std::string&) {
+  for_each_device([&](const Device& device) {
     constexpr uint64_t kRows = 9, kColumns = 1027;
     const std::vector<float> av = random_normal(kRows * kColumns, 3),
                              bv = random_normal(kRows * kColumns, 4);
@@ -73,8 +71,7 @@ TEST(Elementwise, InPlace) {
 }
 
 TEST(Elementwise, NanAndInfinityPass) {
-  const Device device = Device::cpu();
-  for_each_simd_target([&](const std::string&) {
+  for_each_device([&](const Device& device) {
     std::vector<float> av(37, 1.0f), bv(37, 2.0f);
     av[0] = NAN;
     bv[36] = NAN;

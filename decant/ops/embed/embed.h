@@ -20,6 +20,7 @@ struct EmbedArgs {
 // Throws UnsupportedDtype for a table of another dtype; InvalidArgument for other dtypes or shapes
 // that do not fit, out overlapping an input, buffers of another device.
 void embed(CommandEncoder& encoder, const EmbedArgs& args);
+void validate(const EmbedArgs& args);  // what embed() checks first
 
 }  // namespace decant
 

@@ -5,6 +5,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "decant/kernels/device_code.h"
+
 namespace decant {
 
 struct EmbedParams {
@@ -17,7 +19,8 @@ static_assert(sizeof(EmbedParams) == 16 && offsetof(EmbedParams, hidden) == 4 &&
               offsetof(EmbedParams, tokens) == 8 && offsetof(EmbedParams, scale) == 12);
 
 // Tokens that one group looks up.
-inline constexpr uint32_t kEmbedGroupTokens = 8;
+DECANT_CONSTANT uint32_t kEmbedGroupTokens = 8;
+DECANT_CONSTANT uint32_t kEmbedThreads = 128;  // of a group on CUDA
 
 }  // namespace decant
 

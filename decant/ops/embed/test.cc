@@ -8,15 +8,15 @@
 #include "decant/ops/embed/embed.h"
 #include "decant/ops/embed/reference.h"
 #include "testing/compare.h"
+#include "testing/devices.h"
 #include "testing/guarded.h"
 #include "testing/random_weights.h"
-#include "testing/simd_targets.h"
 
 namespace decant {
 namespace {
 
 using testing::decoded;
-using testing::for_each_simd_target;
+using testing::for_each_device;
 using testing::Guarded;
 using testing::kWeightDTypes;
 using testing::random_weights;
@@ -46,8 +46,7 @@ void check(const Device& device, DType dtype, const EmbedCase& c) {
 }
 
 TEST(Embed, MatchesReference) {
-  const Device device = Device::cpu({.threads = 2});
-  for_each_simd_target([&](const std::string&) {
+  for_each_device([&](const Device& device) {
     for (const DType dtype : kWeightDTypes) {
       for (const EmbedCase& c : kEmbedCases)
         if (c.hidden % info(dtype).block_elems == 0) check(device, dtype, c);
@@ -58,8 +57,7 @@ TEST(Embed, MatchesReference) {
 }
 
 TEST(Embed, IdsOutOfRangeGiveNanRowsAndReadNothing) {
-  const Device device = Device::cpu();
-  for_each_simd_target([&](const std::string&) {
+  for_each_device([&](const Device& device) {
     const std::vector<int32_t> tokens = {0, -1, 2, 3, INT_MAX, INT_MIN, 1};
     const std::vector<std::byte> weights = random_weights(DType::kQ8_0, 3 * 64, 1);
     Guarded table(device, DType::kQ8_0, {3, 64}), out(device, DType::kF32, {tokens.size(), 64});
@@ -84,8 +82,7 @@ TEST(Embed, IdsOutOfRangeGiveNanRowsAndReadNothing) {
 // A mapped file: read-only, and its tensors start wherever their elements are aligned: blocks at
 // any even address.
 TEST(Embed, ReadsWrappedMemoryAtAnyEvenAddress) {
-  const Device device = Device::cpu();
-  for_each_simd_target([&](const std::string&) {
+  for_each_device([&](const Device& device) {
     for (const DType dtype : kWeightDTypes) {
       SCOPED_TRACE(to_string(dtype));
       const std::vector<std::byte> weights = random_weights(dtype, 2 * 256, 1);

@@ -4,6 +4,7 @@
 
 #include "decant/core/error.h"
 #include "decant/ops/flash_attn_prefill/flash_attn_prefill.h"
+#include "testing/devices.h"
 
 namespace decant {
 namespace {
@@ -25,7 +26,7 @@ class FlashAttnPrefillErrors : public ::testing::Test {
     EXPECT_TRUE(encoder_.commands().dispatches.empty());
   }
 
-  Device device_ = Device::cpu({.threads = 1});
+  Device device_ = testing::test_device({.threads = 1});
   CommandEncoder encoder_{device_};
   FlashAttnPrefillArgs args_{.q = f32({3, 4, 64}),
                              .k_new = f16({3, 2, 64}),
@@ -171,7 +172,7 @@ TEST_F(FlashAttnPrefillErrors, Misaligned) {
   rejected("flash_attn_prefill: k_cache: byte offset must be a multiple of 16, got 8");
 }
 TEST_F(FlashAttnPrefillErrors, AnotherDevice) {
-  const Device other = Device::cpu({.threads = 1});
+  const Device other = testing::test_device({.threads = 1});
   args_.v_cache = other.buffer(DType::kF16, {2, 8, 64});
   rejected(("flash_attn_prefill: v_cache: must belong to the encoder's device " + device_.name() +
             ", got another device's")

@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "decant/core/error.h"
+#include "decant/core/kernel_variants.h"
 #include "decant/ops/flash_attn_prefill/cpu_tile.h"
 #include "decant/ops/flash_attn_prefill/params.h"
 
@@ -16,15 +17,32 @@ namespace {
 
 struct Kernels {
   Kernel prefill;
+  KernelVariants<uint32_t> cuda;  // by head dim
 };
 
 const Kernels& kernels(const Device& device) {
   return device.registry().once<Kernels>([](KernelRegistry& registry) {
-    registry.add(
-        {.name = "flash_attn_prefill_f16", .kind = OpKind::kSdpa, .cpu = &cpu::flash_attn_prefill});
-    return Kernels{.prefill = registry.resolve("flash_attn_prefill_f16")};
+    registry.add({.name = "flash_attn_prefill_f16",
+                  .kind = OpKind::kSdpa,
+                  .cpu = &cpu::flash_attn_prefill,
+                  .metal = {.source = "decant/ops/flash_attn_prefill/kernels.metal",
+                            .entry = "flash_attn_prefill_f16"}});
+    return Kernels{registry.resolve("flash_attn_prefill_f16"), KernelVariants<uint32_t>(registry)};
   });
 }
+
+KernelDef define_cuda(uint32_t head_dim) {
+  return {.name = fmt::format("flash_attn_prefill_f16_dk{0}_dv{0}", head_dim),
+          .kind = OpKind::kSdpa,
+          .cuda = {.source = "decant/ops/flash_attn_prefill/kernels.cu",
+                   .entry = "flash_attn_prefill",
+                   .constants = {{"DECANT_HEAD_DIM", head_dim}}}};
+}
+
+const KernelListing kListing([](const Device& device) {
+  for (const uint32_t head_dim : {32u, 64u, 128u, 256u})
+    kernels(device).cuda.get(head_dim, define_cuda);
+});
 
 bool has_cache(const FlashAttnPrefillArgs& args) {
   return args.kv_seq_len > 0 || args.k_cache || args.v_cache;
@@ -118,8 +136,25 @@ void validate(const Device& device, const FlashAttnPrefillArgs& args) {
   }
 }
 
-Launch plan(const FlashAttnPrefillParams& params) {
+Launch plan(const FlashAttnPrefillParams& params, const DeviceInfo& device) {
   const uint64_t rows = uint64_t{params.num_new} * (params.num_heads / params.num_kv_heads);
+  if (device.backend == BackendKind::kMetal) {
+    constexpr uint32_t kRows = kFlashAttnPrefillMetalRows;
+    return {.grid = {static_cast<uint32_t>((rows + kRows - 1) / kRows), params.num_kv_heads},
+            .group = {32},
+            .shared_bytes = kRows * (params.head_dim + 32) * 4};  // queries, weights
+  }
+  if (device.backend == BackendKind::kCuda) {
+    const uint32_t dim = params.head_dim;
+    require(dim % 32 == 0,
+            "flash_attn_prefill: q: head_dim must be a multiple of 32 on CUDA, got {}", dim);
+    // kernels.cu: Shared.
+    const uint32_t shared = 2 * 64 * (dim + 32) * 2 + 64 * 4 + 2 * 32 * (dim + 32 + dim + 8) * 2;
+    return {.grid = {static_cast<uint32_t>((rows + 63) / 64), params.num_kv_heads},
+            .group = {128},
+            .shared_bytes = shared,
+            .programmatic = true};
+  }
   const size_t scratch = prefill::tile_scratch(params.head_dim).total * sizeof(float);
   return {.grid = {static_cast<uint32_t>((rows + prefill::kTileRows - 1) / prefill::kTileRows),
                    params.num_kv_heads},
@@ -144,11 +179,15 @@ void flash_attn_prefill(CommandEncoder& encoder, const FlashAttnPrefillArgs& arg
       .num_new = static_cast<uint32_t>(args.q.shape()[0])};
   // Without older keys no slot of the cache is read, and any buffer may stand in its place.
   const bool older = args.kv_seq_len > 0;
-  encoder.dispatch(kernels(encoder.device()).prefill,
+  const Device& device = encoder.device();
+  const Kernels& all = kernels(device);
+  encoder.dispatch(device.info().backend == BackendKind::kCuda
+                       ? all.cuda.get(params.head_dim, define_cuda)
+                       : all.prefill,
                    {bytes(params), reads(args.q), reads(args.k_new), reads(args.v_new),
                     reads(older ? args.k_cache : args.k_new),
                     reads(older ? args.v_cache : args.v_new), writes(args.out)},
-                   plan(params));
+                   plan(params, device.info()));
 }
 
 }  // namespace decant

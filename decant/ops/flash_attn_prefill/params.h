@@ -5,6 +5,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "decant/kernels/device_code.h"
+
 namespace decant {
 
 // The fields of flash_attn_vec's params in their order, then the number of new tokens.
@@ -31,6 +33,9 @@ static_assert(offsetof(FlashAttnPrefillParams, mask_type) == 24);
 static_assert(offsetof(FlashAttnPrefillParams, sliding_window) == 28);
 static_assert(offsetof(FlashAttnPrefillParams, ring_start) == 32);
 static_assert(offsetof(FlashAttnPrefillParams, num_new) == 36);
+
+// Metal: rows (heads of a token) that one simdgroup computes.
+DECANT_CONSTANT uint32_t kFlashAttnPrefillMetalRows = 4;
 
 }  // namespace decant
 

@@ -12,19 +12,20 @@
 #include "decant/ops/flash_attn_vec/flash_attn_vec.h"
 #include "decant/ops/kv_append/kv_append.h"
 #include "testing/compare.h"
+#include "testing/devices.h"
 #include "testing/simd_targets.h"
 
 namespace decant {
 namespace {
 
 using testing::bits_equal;
+using testing::for_each_device;
 using testing::for_each_simd_target;
 using testing::rows_near;
 
 constexpr double kBound = 1e-5;
 
 TEST(FlashAttnPrefill, MatchesReference) {
-  const Device device = Device::cpu({.threads = 1});
   struct Checked {
     Problem problem;
     reference::PrefillOutput want;
@@ -34,9 +35,10 @@ TEST(FlashAttnPrefill, MatchesReference) {
     const Problem problem(c);
     all.push_back({problem, problem.want()});
   }
-  for_each_simd_target([&](const std::string&) {
+  for_each_device([&](const Device& device) {
     for (const auto& [problem, want] : all) {
       SCOPED_TRACE(describe(problem.c));
+      if (device.info().backend == BackendKind::kCuda && problem.c.head_dim % 32 != 0) continue;
       EXPECT_TRUE(rows_near(problem.run(device), want.out, problem.c.head_dim, kBound, want.unit));
     }
   });
@@ -44,7 +46,6 @@ TEST(FlashAttnPrefill, MatchesReference) {
 
 // Softmax from nearly uniform to one-hot, and a scale below zero.
 TEST(FlashAttnPrefill, ScoresOfAnySize) {
-  const Device device = Device::cpu({.threads = 1});
   for (const float q_size : {0.0f, 1e-3f, 10.0f, 100.0f}) {
     Problem problem({40, 4, 1, 128, 100, 100, 17}, q_size);
     for (const float sign : {1.0f, -1.0f}) {
@@ -53,7 +54,7 @@ TEST(FlashAttnPrefill, ScoresOfAnySize) {
       // The scores themselves are rounded to f32: with |score| = 100 s that alone moves exp(score)
       // by 100 s * 2^-24 * a few.
       const double bound = std::max(kBound, q_size * 1e-6);
-      for_each_simd_target([&](const std::string&) {
+      for_each_device([&](const Device& device) {
         EXPECT_TRUE(rows_near(problem.run(device), want.out, 128, bound, want.unit))
             << "q of size " << q_size << ", scale " << problem.scale;
       });
@@ -61,7 +62,8 @@ TEST(FlashAttnPrefill, ScoresOfAnySize) {
   }
 }
 
-// Keys whose score is -infinity weigh nothing, even where they fill a query's first blocks.
+// On the CPU (CUDA multiplies a key with two halves of q, and gets a NaN from an infinity): keys
+// whose score is -infinity weigh nothing, even where they fill a query's first blocks.
 TEST(FlashAttnPrefill, MinusInfinityWeighsNothing) {
   const Device device = Device::cpu({.threads = 1});
   Problem problem({9, 4, 1, 64, 200, 200, 30});
@@ -79,7 +81,6 @@ TEST(FlashAttnPrefill, MinusInfinityWeighsNothing) {
 
 // A NaN in K or V of one key reaches the queries that attend the key; all others keep their bits.
 TEST(FlashAttnPrefill, NanReachesExactlyTheQueriesThatAttendIt) {
-  const Device device = Device::cpu({.threads = 1});
   constexpr AttnMask kWindow = AttnMask::kSlidingWindow;
   const PrefillCase cases[] = {
       {33, 4, 1, 32, 40, 44, 0, AttnMask::kCausal},  // 4 rows a token
@@ -89,7 +90,7 @@ TEST(FlashAttnPrefill, NanReachesExactlyTheQueriesThatAttendIt) {
       {25, 3, 1, 32, 100, 100, 99, kWindow, 90},  // 3 rows a token, across tiles
       {70, 1, 1, 32, 3, 5, 0, kWindow, 1},
   };
-  for_each_simd_target([&](const std::string&) {
+  for_each_device([&](const Device& device) {
     for (const PrefillCase& c : cases) {
       SCOPED_TRACE(describe(c));
       Problem problem(c);
@@ -120,8 +121,7 @@ TEST(FlashAttnPrefill, NanReachesExactlyTheQueriesThatAttendIt) {
 }
 
 TEST(FlashAttnPrefill, NanInAQueryStaysInItsRow) {
-  const Device device = Device::cpu({.threads = 1});
-  for_each_simd_target([&](const std::string&) {
+  for_each_device([&](const Device& device) {
     for (const uint32_t payload : {0x7FC00000u, 0x7F800001u, 0xFFFFFFFFu, 0x7FC00155u}) {
       Problem problem({20, 3, 1, 32, 70, 70, 5});
       const std::vector<float> clean = problem.run(device);
@@ -144,13 +144,12 @@ TEST(FlashAttnPrefill, NanInAQueryStaysInItsRow) {
 // A prompt of 150 tokens through a ring of 40 slots in batches of any size is what one batch over
 // a linear cache gives.
 TEST(FlashAttnPrefill, BatchesThroughARingMatchOneBatch) {
-  const Device device = Device::cpu({.threads = 1});
   constexpr uint32_t kTokens = 150, kCapacity = 40, kWindowKeys = 33, kHeads = 4, kKvHeads = 2;
   constexpr uint32_t kDim = 64;
   const Problem whole(
       {kTokens, kHeads, kKvHeads, kDim, 0, 0, 0, AttnMask::kSlidingWindow, kWindowKeys});
   const reference::PrefillOutput want = whole.want();
-  for_each_simd_target([&](const std::string&) {
+  for_each_device([&](const Device& device) {
     EXPECT_TRUE(rows_near(whole.run(device), want.out, kDim, kBound, want.unit));
     for (const uint32_t batch : {1, 7, 40, 64, 149}) {
       std::vector<uint16_t> k_ring(size_t{kKvHeads} * kCapacity * kDim, kF16Nan), v_ring = k_ring;

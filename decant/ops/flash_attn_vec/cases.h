@@ -17,8 +17,9 @@ struct FlashAttnVecCase {
   uint32_t sliding_window = 0;
 };
 
-// Lengths around a block of 32, of 64, a split and a stride of the 32 workgroups (1,024); rings
-// before, at and after the wrap; windows from one key to more than there are.
+// Lengths around a block of 32, of 64, a part and a stride of the 32 workgroups (1,024); rings
+// before, at and after the wrap; windows from one key to more than there are; short texts in long
+// caches.
 inline std::vector<FlashAttnVecCase> flash_attn_vec_cases() {
   std::vector<FlashAttnVecCase> cases;
   for (const uint32_t kv : {1u, 2u, 31u, 32u, 33u, 63u, 64u, 65u, 512u, 1023u, 1024u, 1025u}) {
@@ -35,17 +36,30 @@ inline std::vector<FlashAttnVecCase> flash_attn_vec_cases() {
     cases.push_back({64, 3, 1, 40, 40, start, AttnMask::kNone, 0});
   }
   cases.push_back({256, 16, 8, 700, 5000});
+  for (const uint32_t kv : {1u, 127u, 128u, 255u, 256u, 2047u, 2048u})
+    cases.push_back({64, 4, 1, kv, 20000});
   cases.push_back({256, 16, 2, 2100, 9000, 0, AttnMask::kSlidingWindow, 1024});
   cases.push_back({64, 71, 1, 333, 400});
   cases.push_back({128, 32, 8, 1500, 1500, 1499, AttnMask::kNone, 0});
+  // For GPUs: parts of many steps, more KV heads than a GPU has blocks resident, clusters of
+  // either size.
+  cases.push_back({256, 4, 1, 9001, 9001, 4567, AttnMask::kNone, 0});
+  cases.push_back({256, 12, 2, 9001, 9001, 17, AttnMask::kSlidingWindow, 8000});
+  cases.push_back({64, 150, 150, 130, 140});
+  cases.push_back({256, 16, 8, 600, 640});
+  cases.push_back({128, 10, 1, 1000, 1024});
   return cases;
 }
 
-// head_dim, query heads, KV heads, keys: the rows of the README's table.
+// head_dim, query heads, KV heads, keys: the rows of the README's tables.
 inline constexpr uint32_t kFlashAttnVecBench[][4] = {
     {256, 4, 1, 512},   {256, 8, 4, 512},    {256, 16, 8, 512},   {256, 4, 1, 4096},
     {256, 16, 8, 4096}, {256, 4, 1, 32768},  {256, 16, 2, 32768}, {256, 32, 2, 10000},
     {128, 32, 8, 4096}, {128, 32, 32, 4096}, {64, 64, 8, 7680}};
+inline constexpr uint32_t kFlashAttnVecGpuBench[][4] = {
+    {256, 4, 1, 512},    {256, 8, 4, 512},   {256, 16, 8, 512},   {256, 4, 1, 4096},
+    {256, 16, 8, 4096},  {256, 4, 1, 32768}, {256, 16, 2, 32768}, {256, 4, 1, 131072},
+    {128, 32, 8, 32768}, {64, 64, 8, 32768}, {256, 16, 8, 32768}, {256, 16, 8, 131072}};
 
 }  // namespace decant
 

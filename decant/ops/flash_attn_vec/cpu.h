@@ -10,8 +10,8 @@
 namespace decant::cpu {
 
 // Kernels for head_dim 64, 128 or 256. Slots: 0 params, 1 q, 2 k, 3 v, 4 out or tmp; split: 5
-// scratch, 6 slots per split (u32). Grids: (num_kv_heads), (num_kv_heads, 32), (num_kv_heads,
-// splits), and for the reduce (rows).
+// scratch. Grids: (num_kv_heads), (num_kv_heads, 32), (attention_parts(kv_capacity),
+// num_kv_heads), and for the reduce (rows).
 CpuKernel flash_attn_vec_one(uint32_t head_dim);
 CpuKernel flash_attn_vec_nwg32(uint32_t head_dim);
 CpuKernel flash_attn_vec_split(uint32_t head_dim);

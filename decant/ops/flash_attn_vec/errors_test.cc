@@ -6,13 +6,14 @@
 
 #include "decant/core/error.h"
 #include "decant/ops/flash_attn_vec/flash_attn_vec.h"
+#include "testing/devices.h"
 
 namespace decant {
 namespace {
 
 class FlashAttnVecErrors : public ::testing::Test {
  protected:
-  Device device = Device::cpu({.threads = 1});
+  Device device = testing::test_device({.threads = 1});
   FlashAttnVecArgs good() const {
     return {.q = device.buffer(DType::kF32, {4, 64}),
             .k = device.buffer(DType::kF16, {2, 100, 64}),
@@ -121,7 +122,7 @@ TEST_F(FlashAttnVecErrors, AlignmentDevicesAndOverlap) {
         a.v = big.slice(8, {2, 100, 64});
       },
       "v: byte offset must be a multiple of 16, got 8");
-  const Device other = Device::cpu({.threads = 1});
+  const Device other = testing::test_device({.threads = 1});
   rejects(
       [&](A& a) {
         a.k = other.buffer(DType::kF16, {2, 100, 64});

@@ -3,41 +3,75 @@
 #include <cmath>
 
 #include "decant/core/error.h"
+#include "decant/kernels/attention_split.h"
 #include "decant/ops/flash_attn_vec/cpu.h"
+#include "decant/ops/flash_attn_vec/cuda.h"
 
 namespace decant {
 namespace {
 
 constexpr uint32_t kHeadDims[] = {64, 128, 256};
+constexpr const char* kMetalSource = "decant/ops/flash_attn_vec/kernels.metal";
+
+// Query heads of one KV head that a Metal workgroup computes: 1 << index.
+constexpr size_t kMetalHeadTiles = 3;
+constexpr const char* kMetalTileNames[kMetalHeadTiles] = {"", "_h2", "_h4"};
+constexpr uint32_t kMetalReduceThreads = 1024;  // the contract's
 
 struct Kernels {
-  Kernel one[3];  // by head dim
+  // By head dim.
+  Kernel one[3];
   Kernel nwg32[3];
-  Kernel split[3];
+  Kernel split[3];  // the CPU's
   Kernel reduce[3];
+  std::vector<Kernel> cuda[3];  // the planner's choice, as cuda::attn_variants has them
+  // By tile, then head dim; the first are those above.
+  Kernel metal_one[kMetalHeadTiles][3];
+  Kernel metal_nwg32[kMetalHeadTiles][3];
 };
 
 const Kernels& kernels(const Device& device) {
-  return device.registry().once<Kernels>([](KernelRegistry& registry) {
+  return device.registry().once<Kernels>([&](KernelRegistry& registry) {
     Kernels made;
-    const auto add = [&](const std::string& name, OpKind kind, CpuKernel cpu) {
-      registry.add({.name = name, .kind = kind, .cpu = cpu});
+    const auto add = [&](const std::string& name, CpuKernel cpu, GpuKernel cuda, bool metal) {
+      registry.add(
+          {.name = name,
+           .kind = OpKind::kSdpa,
+           .cpu = cpu,
+           .cuda = std::move(cuda),
+           .metal = metal ? GpuKernel{.source = kMetalSource, .entry = name} : GpuKernel{}});
       return registry.resolve(name);
     };
     for (size_t i = 0; i < 3; ++i) {
       const uint32_t d = kHeadDims[i];
-      const auto vec_name = [&](const char* form) {
+      const auto vec_name = [&](const std::string& form) {
         return fmt::format("flash_attn_vec_f16{}_dk{}_dv{}", form, d, d);
       };
-      made.one[i] = add(vec_name(""), OpKind::kSdpa, cpu::flash_attn_vec_one(d));
-      made.nwg32[i] = add(vec_name("_nwg32"), OpKind::kSdpa, cpu::flash_attn_vec_nwg32(d));
-      made.split[i] = add(vec_name("_split"), OpKind::kSdpa, cpu::flash_attn_vec_split(d));
-      made.reduce[i] = add(fmt::format("flash_attn_vec_reduce_dv{}_nwg32", d), OpKind::kSdpa,
-                           cpu::flash_attn_vec_reduce(d));
+      made.one[i] = add(vec_name(""), cpu::flash_attn_vec_one(d),
+                        cuda::attn_kernel(cuda::kAttnOne, d, "flash_attn_vec"), true);
+      made.nwg32[i] = add(vec_name("_nwg32"), cpu::flash_attn_vec_nwg32(d),
+                          cuda::attn_kernel(cuda::kAttnNwg32, d, "flash_attn_vec"), true);
+      made.split[i] = add(vec_name("_split"), cpu::flash_attn_vec_split(d), {}, false);
+      made.reduce[i] =
+          add(fmt::format("flash_attn_vec_reduce_dv{}_nwg32", d), cpu::flash_attn_vec_reduce(d),
+              cuda::attn_kernel(cuda::kAttnNwg32, d, "flash_attn_vec_reduce"), true);
+      made.metal_one[0][i] = made.one[i];
+      made.metal_nwg32[0][i] = made.nwg32[i];
+      for (size_t tile = 1; tile < kMetalHeadTiles; ++tile) {
+        const std::string heads = kMetalTileNames[tile];
+        made.metal_one[tile][i] = add(vec_name(heads), nullptr, {}, true);
+        made.metal_nwg32[tile][i] = add(vec_name("_nwg32" + heads), nullptr, {}, true);
+      }
+      if (device.info().backend != BackendKind::kCuda) continue;
+      for (const cuda::AttnVariant& v : cuda::attn_variants(device.info()))
+        made.cuda[i].push_back(
+            add(cuda::name_of(v, d), nullptr, cuda::attn_kernel(v, d, "flash_attn_vec"), false));
     }
     return made;
   });
 }
+
+const KernelListing kListing([](const Device& device) { kernels(device); });
 
 size_t head_dim_index(uint64_t head_dim) {
   for (size_t i = 0; i < 3; ++i)
@@ -149,6 +183,31 @@ void validate(const FlashAttnVecArgs& args, const Device& device) {
   check_no_overlap("out", args.out, args);
 }
 
+// The launch shapes of the base contract: one simdgroup a workgroup, 1,792 bytes at head_dim 256.
+// The planner's own choice reads K and V once for several heads, and splits the keys as the
+// 32-workgroup form does where one workgroup would take more than two steps.
+void plan_metal(const FlashAttnVecParams& p, const Device& device, FlashAttnVecPlan& plan) {
+  constexpr uint32_t kMany = kFlashAttnVecWorkgroups;
+  const bool chooses = plan.workgroups_per_head == 0;
+  const uint32_t group_heads = p.num_heads / p.num_kv_heads;
+  plan.splits = plan.workgroups_per_head;
+  size_t tile = 0;
+  if (chooses) {
+    while (tile + 1 < kMetalHeadTiles && group_heads % (2u << tile) == 0) ++tile;
+    plan.splits = p.kv_capacity > 2 * kFlashAttnVecBlock ? kMany : 1;
+    plan.scratch_bytes = flash_attn_vec_tmp_bytes(p.num_heads, p.head_dim, plan.splits);
+  }
+  const Kernels& all = kernels(device);
+  const size_t d = head_dim_index(p.head_dim);
+  plan.kernel = (plan.splits > 1 ? all.metal_nwg32 : all.metal_one)[tile][d];
+  const uint32_t heads = 1u << tile, padded = (p.head_dim + 127) / 128 * 128;
+  plan.launch = {.grid = {1, p.num_heads / heads, plan.splits},
+                 .group = {32},
+                 // Halfs: pad(D, 128) + 128 + 2 pad(D, 128); with more heads what they use.
+                 .shared_bytes = chooses ? heads * (p.head_dim + kFlashAttnVecBlock) * 4
+                                         : (3 * padded + 4 * 32) * 2};
+}
+
 }  // namespace
 
 size_t flash_attn_vec_tmp_bytes(uint32_t num_heads, uint32_t head_dim,
@@ -161,20 +220,38 @@ size_t flash_attn_vec_tmp_bytes(uint32_t num_heads, uint32_t head_dim,
 FlashAttnVecPlan plan(const FlashAttnVecArgs& args, const Device& device) {
   validate(args, device);
   const FlashAttnVecParams p = params_of(args);
-  const uint32_t group_heads = p.num_heads / p.num_kv_heads;
-  FlashAttnVecPlan plan{.workgroups_per_head = args.workgroups_per_head};
-  plan.launch.shared_bytes = cpu::flash_attn_vec_shared_bytes(group_heads, p.head_dim);
-  if (args.workgroups_per_head == 1) {
+  const Kernels& all = kernels(device);
+  const size_t d = head_dim_index(p.head_dim);
+  const uint32_t workgroups = args.workgroups_per_head;
+  FlashAttnVecPlan plan{.workgroups_per_head = workgroups,
+                        .kernel = workgroups == 1 ? all.one[d] : all.nwg32[d],
+                        .tmp_bytes = flash_attn_vec_tmp_bytes(p.num_heads, p.head_dim, workgroups)};
+  if (device.info().backend == BackendKind::kMetal) {
+    plan_metal(p, device, plan);
+    return plan;
+  }
+  if (device.info().backend == BackendKind::kCuda) {
+    const cuda::AttnPlan cuda = cuda::plan_attn(p, workgroups, device.info());
+    if (workgroups == 0) {
+      plan.kernel = all.cuda[d][cuda.variant];
+      plan.splits = cuda.launch.grid.x;
+    }
+    plan.launch = cuda.launch;
+    plan.scratch_bytes = cuda.scratch_bytes;
+    plan.cuda = cuda.shape;
+    return plan;
+  }
+  plan.launch.shared_bytes =
+      cpu::flash_attn_vec_shared_bytes(p.num_heads / p.num_kv_heads, p.head_dim);
+  if (workgroups == 1) {
     plan.launch.grid = {p.num_kv_heads};
-  } else if (args.workgroups_per_head == kFlashAttnVecWorkgroups) {
+  } else if (workgroups == kFlashAttnVecWorkgroups) {
     plan.launch.grid = {p.num_kv_heads, kFlashAttnVecWorkgroups};
-    plan.tmp_bytes = flash_attn_vec_tmp_bytes(p.num_heads, p.head_dim, kFlashAttnVecWorkgroups);
   } else {
-    // Enough splits to occupy many threads, each long enough (64 to 512 slots) that merging its
-    // partial result costs a few per cent of reading its keys.
-    plan.split_keys = p.kv_capacity <= 1024 ? 64 : p.kv_capacity <= 8192 ? 256 : 512;
-    plan.splits = (p.kv_capacity + plan.split_keys - 1) / plan.split_keys;
-    plan.launch.grid = {p.num_kv_heads, plan.splits};
+    plan.kernel = all.split[d];
+    plan.splits = attention_parts(p.kv_capacity);
+    // The parts of one KV head follow each other, as their keys do in memory.
+    plan.launch.grid = {plan.splits, p.num_kv_heads};
     plan.scratch_bytes =
         cpu::flash_attn_vec_scratch_bytes(p.num_heads, p.num_kv_heads, p.head_dim, plan.splits);
   }
@@ -184,27 +261,38 @@ FlashAttnVecPlan plan(const FlashAttnVecArgs& args, const Device& device) {
 void flash_attn_vec(CommandEncoder& encoder, const FlashAttnVecArgs& args) {
   const FlashAttnVecPlan how = plan(args, encoder.device());
   const FlashAttnVecParams params = params_of(args);
-  const Kernels& all = kernels(encoder.device());
-  const size_t d = head_dim_index(params.head_dim);
+  const bool nwg32 = how.workgroups_per_head == kFlashAttnVecWorkgroups;
+  const Buffer out = nwg32 ? args.tmp.slice(0, {how.tmp_bytes / sizeof(float)}) : args.out;
+  const BackendKind backend = encoder.device().info().backend;
+  const Buffer scratch = !how.scratch_bytes ? Buffer{}
+                         : backend == BackendKind::kCuda
+                             ? encoder.zeroed_scratch(how.scratch_bytes)
+                             : encoder.scratch(DType::kF32, {how.scratch_bytes / sizeof(float)});
   const KernelArg slot0 = params_arg(params, args.params);
-
-  if (how.workgroups_per_head == 1) {
-    encoder.dispatch(all.one[d],
-                     {slot0, reads(args.q), reads(args.k), reads(args.v), writes(args.out)},
+  constexpr uint64_t kNone = 0;  // a pointer
+  if (backend == BackendKind::kMetal) {
+    const Buffer& to = scratch ? scratch : out;
+    const FlashAttnVecSizes sizes{.num_kv_heads = params.num_kv_heads,
+                                  .kv_capacity = params.kv_capacity};
+    encoder.dispatch(how.kernel,
+                     {slot0, reads(args.q), reads(args.k), reads(args.v), writes(to), bytes(sizes)},
                      how.launch);
-  } else if (how.workgroups_per_head == kFlashAttnVecWorkgroups) {
-    const Buffer tmp = args.tmp.slice(0, {how.tmp_bytes / sizeof(float)});
-    encoder.dispatch(all.nwg32[d],
-                     {slot0, reads(args.q), reads(args.k), reads(args.v), writes(tmp)}, how.launch);
-    flash_attn_vec_reduce(encoder, {.tmp = tmp, .out = args.out});
+    if (scratch) flash_attn_vec_reduce(encoder, {.tmp = scratch, .out = args.out});
+  } else if (backend == BackendKind::kCuda) {
+    encoder.dispatch(how.kernel,
+                     {slot0, reads(args.q), reads(args.k), reads(args.v), writes(out),
+                      bytes(how.cuda), scratch ? reads_writes(scratch) : bytes(kNone)},
+                     how.launch);
+  } else if (scratch) {
+    encoder.dispatch(
+        how.kernel,
+        {slot0, reads(args.q), reads(args.k), reads(args.v), writes(out), reads_writes(scratch)},
+        how.launch);
   } else {
-    const Buffer scratch = encoder.scratch(DType::kF32, {how.scratch_bytes / sizeof(float)});
-    const uint32_t split_keys = how.split_keys;
-    encoder.dispatch(all.split[d],
-                     {slot0, reads(args.q), reads(args.k), reads(args.v), writes(args.out),
-                      reads_writes(scratch), bytes(split_keys)},
+    encoder.dispatch(how.kernel, {slot0, reads(args.q), reads(args.k), reads(args.v), writes(out)},
                      how.launch);
   }
+  if (nwg32) flash_attn_vec_reduce(encoder, {.tmp = out, .out = args.out});
 }
 
 void flash_attn_vec_reduce(CommandEncoder& encoder, const FlashAttnVecReduceArgs& args) {
@@ -221,8 +309,10 @@ void flash_attn_vec_reduce(CommandEncoder& encoder, const FlashAttnVecReduceArgs
           tmp_bytes, args.tmp.byte_len());
   require(!args.out.overlaps(args.tmp), "flash_attn_vec: reduce: out: must not overlap tmp");
   const FlashAttnVecReduceParams params{.nrows = static_cast<int32_t>(rows)};
+  const bool metal = device.info().backend == BackendKind::kMetal;
   encoder.dispatch(kernels(device).reduce[d], {bytes(params), reads(args.tmp), writes(args.out)},
-                   {.grid = {static_cast<uint32_t>(rows)}});
+                   {.grid = {static_cast<uint32_t>(rows)},
+                    .group = {metal ? kMetalReduceThreads : cuda::kAttnReduceThreads}});
 }
 
 }  // namespace decant

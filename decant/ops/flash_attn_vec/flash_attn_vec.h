@@ -43,10 +43,11 @@ size_t flash_attn_vec_tmp_bytes(uint32_t num_heads, uint32_t head_dim,
 // How a call will run. Depends on shapes and the device, never on kv_seq_len, so that a captured
 // graph serves a growing cache bit-equally to single calls.
 struct FlashAttnVecPlan {
-  uint32_t workgroups_per_head = 0;  // 1, 32, or 0: keys split over `splits`, merged in one launch
-  uint32_t splits = 1;
-  uint32_t split_keys = 0;  // slots of a split
+  uint32_t workgroups_per_head = 0;  // 1, 32, or 0: keys split over `splits`, merged
+  Kernel kernel = nullptr;
+  uint32_t splits = 1;  // the most; how many have work, the live length decides
   Launch launch{};
+  FlashAttnVecCudaShape cuda{};
   size_t tmp_bytes = 0;      // to be given by the caller
   size_t scratch_bytes = 0;  // taken from the encoder
 };
@@ -57,7 +58,7 @@ FlashAttnVecPlan plan(const FlashAttnVecArgs& args, const Device& device);
 // 64, 128, 256; wrong dtypes or shapes; num_heads not a multiple of num_kv_heads; kv_seq_len 0 or
 // above kv_capacity; a ring_start that does not fit; a scale that is not finite; an unknown mask; a
 // window of 0; tmp too small; misaligned or overlapping buffers; buffers of different devices.
-// Relative error against double precision: 1e-5 on the CPU.
+// Relative error against double precision: 1e-5 on the CPU, 1e-3 on CUDA.
 void flash_attn_vec(CommandEncoder& encoder, const FlashAttnVecArgs& args);
 
 // The second half of the 32-workgroup form, alone: merges tmp's partials of R rows into out.

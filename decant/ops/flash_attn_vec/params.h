@@ -5,6 +5,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "decant/kernels/device_code.h"
+
 namespace decant {
 
 struct FlashAttnVecParams {
@@ -29,19 +31,41 @@ static_assert(offsetof(FlashAttnVecParams, mask_type) == 24);
 static_assert(offsetof(FlashAttnVecParams, sliding_window) == 28);
 static_assert(offsetof(FlashAttnVecParams, ring_start) == 32);
 
+// Slot 5 of the GPU kernels: what the host knows of the tensors, whatever a params buffer holds.
+struct FlashAttnVecSizes {
+  uint32_t num_kv_heads;
+  uint32_t kv_capacity;
+};
+static_assert(sizeof(FlashAttnVecSizes) == 8 && offsetof(FlashAttnVecSizes, num_kv_heads) == 0 &&
+              offsetof(FlashAttnVecSizes, kv_capacity) == 4);
+
 struct FlashAttnVecReduceParams {
   int32_t nrows;
 };
 static_assert(sizeof(FlashAttnVecReduceParams) == 4);
 static_assert(offsetof(FlashAttnVecReduceParams, nrows) == 0);
 
+// What a CUDA kernel needs beside the params: sizes, which it takes from the launch and never from
+// a struct in a buffer. The query heads of a KV head are cut into chunks, the grid's third axis.
+struct FlashAttnVecCudaShape {
+  uint32_t num_heads;
+  uint32_t group_heads;  // num_heads / num_kv_heads
+  uint32_t chunk_heads;  // of a group, at most
+  uint32_t kv_capacity;
+};
+static_assert(sizeof(FlashAttnVecCudaShape) == 16);
+static_assert(offsetof(FlashAttnVecCudaShape, num_heads) == 0);
+static_assert(offsetof(FlashAttnVecCudaShape, group_heads) == 4);
+static_assert(offsetof(FlashAttnVecCudaShape, chunk_heads) == 8);
+static_assert(offsetof(FlashAttnVecCudaShape, kv_capacity) == 12);
+
 // The 32-workgroup form: workgroup w takes the blocks w, w + 32, ... of 32 slots.
-inline constexpr uint32_t kFlashAttnVecWorkgroups = 32;
-inline constexpr uint32_t kFlashAttnVecBlock = 32;
+DECANT_CONSTANT uint32_t kFlashAttnVecWorkgroups = 32;
+DECANT_CONSTANT uint32_t kFlashAttnVecBlock = 32;
 
 // What a workgroup without attended keys reports as its maximum: -FLT_MAX / 2, finite so that
 // differences of two of them are no NaN.
-inline constexpr float kFlashAttnVecNoMax = -1.70141173e38f;
+DECANT_CONSTANT float kFlashAttnVecNoMax = -1.70141173e38f;
 
 // tmp of R rows: O as [row][dim / 4][workgroup][dim % 4], then from R * head_dim * 32 on S and M as
 // [row][workgroup][2]. Float indices.

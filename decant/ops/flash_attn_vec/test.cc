@@ -2,6 +2,8 @@
 
 #include <cmath>
 #include <limits>
+#include <map>
+#include <optional>
 
 #include "decant/core/error.h"
 #include "decant/core/graph.h"
@@ -9,14 +11,14 @@
 #include "decant/ops/flash_attn_vec/flash_attn_vec.h"
 #include "decant/ops/flash_attn_vec/reference.h"
 #include "testing/compare.h"
+#include "testing/devices.h"
 #include "testing/guarded.h"
-#include "testing/simd_targets.h"
 
 namespace decant {
 namespace {
 
 using testing::bits_equal;
-using testing::for_each_simd_target;
+using testing::for_each_device;
 using testing::Guarded;
 using testing::random_normal;
 using testing::rows_near;
@@ -104,17 +106,17 @@ struct Tensors {
 };
 
 TEST(FlashAttnVec, MatchesReference) {
-  const Device device = Device::cpu();
   for (const FlashAttnVecCase& c : flash_attn_vec_cases()) {
     SCOPED_TRACE(describe(c));
-    Tensors t(device, c, 17);
-    const reference::Attention want =
-        reference::flash_attn_vec(t.params, t.q_values, t.k_values, t.v_values);
-    for_each_simd_target([&](const std::string&) {
+    std::optional<reference::Attention> want;
+    std::map<const void*, Tensors> tensors;  // by device
+    for_each_device([&](const Device& device) {
+      Tensors& t = tensors.try_emplace(device.id(), device, c, 17).first->second;
+      if (!want) want = reference::flash_attn_vec(t.params, t.q_values, t.k_values, t.v_values);
       for (const uint32_t workgroups : {0u, 1u, 32u}) {
         SCOPED_TRACE(workgroups);
         const std::vector<float> got = t.run(device, workgroups);
-        EXPECT_TRUE(rows_near(got, want.out, c.head_dim, kBound, want.scale));
+        EXPECT_TRUE(rows_near(got, want->out, c.head_dim, kBound, want->scale));
         EXPECT_TRUE(t.out.intact() && t.tmp.intact() && t.k.intact() && t.v.intact());
       }
     });
@@ -122,14 +124,13 @@ TEST(FlashAttnVec, MatchesReference) {
 }
 
 TEST(FlashAttnVec, LargeScoresDoNotOverflow) {
-  const Device device = Device::cpu();
   const FlashAttnVecCase c{64, 4, 2, 200, 256};
-  Tensors t(device, c, 5);
-  for (float& x : t.q_values) x *= 1000;
-  t.q.fill<float>(t.q_values);
-  const reference::Attention want =
-      reference::flash_attn_vec(t.params, t.q_values, t.k_values, t.v_values);
-  for_each_simd_target([&](const std::string&) {
+  for_each_device([&](const Device& device) {
+    Tensors t(device, c, 5);
+    for (float& x : t.q_values) x *= 1000;
+    t.q.fill<float>(t.q_values);
+    const reference::Attention want =
+        reference::flash_attn_vec(t.params, t.q_values, t.k_values, t.v_values);
     for (const uint32_t workgroups : {0u, 1u, 32u})
       // Scores of magnitude 10^4 carry an absolute error of 10^-3 in f32.
       EXPECT_TRUE(rows_near(t.run(device, workgroups), want.out, 64, 1e-2, want.scale));
@@ -137,9 +138,8 @@ TEST(FlashAttnVec, LargeScoresDoNotOverflow) {
 }
 
 TEST(FlashAttnVec, NanInAnAttendedSlotShowsInItsHeadsOnly) {
-  const Device device = Device::cpu();
   const FlashAttnVecCase c{128, 8, 4, 300, 310};
-  for_each_simd_target([&](const std::string&) {
+  for_each_device([&](const Device& device) {
     for (const bool in_k : {true, false})
       for (const uint32_t slot : {0u, 31u, 32u, 299u})
         for (const uint32_t workgroups : {0u, 1u, 32u}) {
@@ -162,6 +162,7 @@ TEST(FlashAttnVec, SameBitsForEveryThreadCountAndRun) {
   for (const FlashAttnVecCase& c :
        {FlashAttnVecCase{256, 4, 1, 3000, 4096},
         FlashAttnVecCase{256, 4, 1, 519, 519, 77, AttnMask::kSlidingWindow, 512},
+        FlashAttnVecCase{256, 4, 1, 700, 20000},  // 4 groups of 64 have work
         FlashAttnVecCase{64, 16, 8, 500, 500}})
     for (const uint32_t workgroups : {0u, 1u, 32u}) {
       std::vector<float> first;
@@ -174,100 +175,143 @@ TEST(FlashAttnVec, SameBitsForEveryThreadCountAndRun) {
     }
 }
 
-TEST(FlashAttnVec, ReplayWithParamsInABufferEqualsSingleCalls) {
+// On the CPU the attended keys alone decide how work is cut: not the slots around them.
+TEST(FlashAttnVec, SameBitsForEveryCapacity) {
   const Device device = Device::cpu();
-  FlashAttnVecCase c{256, 4, 1, 1500, 1500, 0, AttnMask::kSlidingWindow, 512};
-  for (const uint32_t workgroups : {0u, 1u, 32u}) {
-    Tensors t(device, c, 21);
-    // Whole cache valid: which slots count changes from replay to replay.
-    FlashAttnVecCase all = c;
-    all.mask = AttnMask::kNone;
-    t.k.fill<uint16_t>(Tensors::halves(all, 22));
-    t.v.fill<uint16_t>(Tensors::halves(all, 23));
-    const Buffer params = device.buffer(DType::kU32, {9});
-    FlashAttnVecArgs args = t.args(workgroups);
-    args.params = params;
-    Graph graph = Graph::capture(device, [&](CommandEncoder& e) { flash_attn_vec(e, args); });
-    for (const auto& [kv, start] :
-         {std::pair{1u, 0u}, {33u, 0u}, {1499u, 0u}, {1500u, 0u}, {1500u, 1499u}}) {
-      t.params.kv_seq_len = kv;
-      t.params.ring_start = start;
-      device.write(params, std::as_bytes(std::span(&t.params, 1)));
-      t.out.poison();
-      graph.replay_and_wait();
-      const std::span<const float> out = t.out.view().span<float>();
-      const std::vector<float> replayed(out.begin(), out.end());
-      EXPECT_TRUE(bits_equal(replayed, t.run(device, workgroups))) << kv << " " << start;
+  for (const uint32_t keys : {1u, 127u, 128u, 700u, 2100u}) {
+    std::vector<float> first;
+    for (const uint32_t capacity : {keys, keys + 1, 3000u, 20000u}) {
+      Tensors t(device, {128, 8, 2, keys, capacity}, 3);
+      // The same keys and values in every cache.
+      const std::vector<float> k = random_normal(size_t{2} * keys * 128, 4);
+      for (uint32_t head = 0; head < 2; ++head)
+        for (size_t i = 0; i < size_t{keys} * 128; ++i) {
+          const size_t to = size_t{head} * capacity * 128 + i;
+          t.k_values[to] = f16_from_f32(k[head * keys * size_t{128} + i]);
+          t.v_values[to] = f16_from_f32(k[(1 - head) * keys * size_t{128} + i]);
+        }
+      t.k.fill<uint16_t>(t.k_values);
+      t.v.fill<uint16_t>(t.v_values);
+      const std::vector<float> got = t.run(device, 0);
+      if (first.empty()) first = got;
+      EXPECT_TRUE(bits_equal(got, first)) << keys << " of " << capacity;
     }
-    // What a kernel wrote beyond the capacity is clamped to it.
-    t.params.kv_seq_len = 1500;
-    t.params.ring_start = 0;
-    const std::vector<float> full = t.run(device, workgroups);
-    t.params.kv_seq_len = 0xFFFFFFFF;
-    device.write(params, std::as_bytes(std::span(&t.params, 1)));
-    graph.replay_and_wait();
-    EXPECT_TRUE(bits_equal(t.out.view().span<float>(), full));
-    // Neither does any other content make it leave its tensors.
-    for (const uint32_t fill : {0u, 0xFFFFFFFFu}) {
-      const std::vector<uint32_t> garbage(9, fill);
-      device.write(params, std::as_bytes(std::span(garbage)));
-      graph.replay_and_wait();
-      EXPECT_TRUE(t.out.intact() && t.tmp.intact());
-    }
-    device.write(params, std::as_bytes(std::span(&t.params, 1)));
-    graph.replay_and_wait();
-    EXPECT_TRUE(bits_equal(t.out.view().span<float>(), full));
-    // Nothing attended gives zeros.
-    t.params.kv_seq_len = 0;
-    device.write(params, std::as_bytes(std::span(&t.params, 1)));
-    t.out.poison();
-    graph.replay_and_wait();
-    for (const float x : t.out.view().span<float>()) ASSERT_EQ(x, 0);
   }
 }
 
-TEST(FlashAttnVec, ThirtyTwoWorkgroupsFillTmpAsDocumented) {
-  const Device device = Device::cpu();
-  const FlashAttnVecCase c{256, 4, 2, 70, 70};  // blocks of 32, 32 and 6 keys: workgroups 0, 1, 2
-  Tensors t(device, c, 4);
-  t.run(device, 32);
-  EXPECT_EQ(flash_attn_vec_tmp_bytes(4, 256, 32), 4u * 32 * 258 * 4);
-  EXPECT_EQ(flash_attn_vec_tmp_bytes(4, 256, 1), 0u);
-  const std::span<const float> tmp = t.tmp.view().span<float>();
-  for (uint32_t row = 0; row < 4; ++row)
-    for (uint32_t w = 0; w < 32; ++w) {
-      const float* sm = &tmp[4 * 256 * 32 + (row * 32 + w) * 2];
-      FlashAttnVecParams part = t.params;
-      if (w > 2) {
-        EXPECT_EQ(sm[0], 0) << row << " " << w;
-        EXPECT_EQ(sm[1], -std::numeric_limits<float>::max() / 2) << row << " " << w;
-      }
-      double largest = 0;
-      for (uint32_t i = 0; i < 256; ++i)
-        largest = std::max<double>(
-            largest, std::abs(tmp[row * 256 * 32 + (i / 4) * 32 * 4 + w * 4 + i % 4]));
-      EXPECT_EQ(largest == 0, w > 2) << row << " " << w;
-      // S and M of the third workgroup: keys 64 to 69 alone.
-      if (w == 2) {
-        double max = -HUGE_VAL, sum = 0;
-        std::vector<double> scores;
-        for (uint32_t key = 64; key < 70; ++key) {
-          double dot = 0;
-          for (uint32_t i = 0; i < 256; ++i)
-            dot += double{t.q_values[row * 256 + i]} *
-                   f32_from_f16(t.k_values[((row / 2) * 70 + key) * 256 + i]);
-          scores.push_back(dot * part.scale);
-          max = std::max(max, scores.back());
-        }
-        for (const double s : scores) sum += std::exp(s - max);
-        EXPECT_NEAR(sm[1], max, 1e-5);
-        EXPECT_NEAR(sm[0], sum, 1e-5);
-      }
+TEST(FlashAttnVec, SameBitsForEveryRun) {
+  for_each_device([&](const Device& device) {
+    for (const FlashAttnVecCase& c :
+         {FlashAttnVecCase{256, 4, 1, 3000, 4096}, FlashAttnVecCase{256, 16, 2, 3000, 3000},
+          FlashAttnVecCase{256, 8, 4, 500, 500}, FlashAttnVecCase{64, 32, 32, 2000, 2000}}) {
+      Tensors t(device, c, 3);
+      const std::vector<float> first = t.run(device, 0);
+      for (int i = 0; i < 10; ++i) EXPECT_TRUE(bits_equal(t.run(device, 0), first));
     }
+  });
+}
+
+TEST(FlashAttnVec, ReplayWithParamsInABufferEqualsSingleCalls) {
+  for_each_device([&](const Device& device) {
+    // Caches for which a GPU chooses another form each.
+    for (const FlashAttnVecCase& c :
+         {FlashAttnVecCase{256, 4, 1, 1500, 1500, 0, AttnMask::kSlidingWindow, 512},
+          FlashAttnVecCase{128, 12, 2, 600, 600, 0, AttnMask::kSlidingWindow, 300}})
+      for (const uint32_t workgroups : {0u, 1u, 32u}) {
+        Tensors t(device, c, 21);
+        // Whole cache valid: which slots count changes from replay to replay.
+        FlashAttnVecCase all = c;
+        all.mask = AttnMask::kNone;
+        t.k.fill<uint16_t>(Tensors::halves(all, 22));
+        t.v.fill<uint16_t>(Tensors::halves(all, 23));
+        const Buffer params = device.buffer(DType::kU32, {9});
+        FlashAttnVecArgs args = t.args(workgroups);
+        args.params = params;
+        Graph graph = Graph::capture(device, [&](CommandEncoder& e) { flash_attn_vec(e, args); });
+        for (const auto& [kv, start] : {std::pair{1u, 0u},
+                                        {33u, 0u},
+                                        {c.kv_capacity - 1, 0u},
+                                        {c.kv_capacity, 0u},
+                                        {c.kv_capacity, c.kv_capacity - 1}}) {
+          t.params.kv_seq_len = kv;
+          t.params.ring_start = start;
+          device.write(params, std::as_bytes(std::span(&t.params, 1)));
+          t.out.poison();
+          graph.replay_and_wait();
+          const std::span<const float> out = t.out.view().span<float>();
+          const std::vector<float> replayed(out.begin(), out.end());
+          EXPECT_TRUE(bits_equal(replayed, t.run(device, workgroups))) << kv << " " << start;
+        }
+        // What a kernel wrote beyond the capacity is clamped to it.
+        t.params.kv_seq_len = c.kv_capacity;
+        t.params.ring_start = 0;
+        const std::vector<float> full = t.run(device, workgroups);
+        t.params.kv_seq_len = 0xFFFFFFFF;
+        device.write(params, std::as_bytes(std::span(&t.params, 1)));
+        graph.replay_and_wait();
+        EXPECT_TRUE(bits_equal(t.out.view().span<float>(), full));
+        // Neither does any other content make it leave its tensors.
+        for (const uint32_t fill : {0u, 0xFFFFFFFFu}) {
+          const std::vector<uint32_t> garbage(9, fill);
+          device.write(params, std::as_bytes(std::span(garbage)));
+          graph.replay_and_wait();
+          EXPECT_TRUE(t.out.intact() && t.tmp.intact());
+        }
+        device.write(params, std::as_bytes(std::span(&t.params, 1)));
+        graph.replay_and_wait();
+        EXPECT_TRUE(bits_equal(t.out.view().span<float>(), full));
+        // Nothing attended gives zeros.
+        t.params.kv_seq_len = 0;
+        device.write(params, std::as_bytes(std::span(&t.params, 1)));
+        t.out.poison();
+        graph.replay_and_wait();
+        for (const float x : t.out.view().span<float>()) ASSERT_EQ(x, 0);
+      }
+  });
+}
+
+TEST(FlashAttnVec, ThirtyTwoWorkgroupsFillTmpAsDocumented) {
+  for_each_device([&](const Device& device) {
+    const FlashAttnVecCase c{256, 4, 2, 70, 70};  // blocks of 32, 32 and 6 keys: workgroups 0, 1, 2
+    Tensors t(device, c, 4);
+    t.run(device, 32);
+    EXPECT_EQ(flash_attn_vec_tmp_bytes(4, 256, 32), 4u * 32 * 258 * 4);
+    EXPECT_EQ(flash_attn_vec_tmp_bytes(4, 256, 1), 0u);
+    const std::span<const float> tmp = t.tmp.view().span<float>();
+    for (uint32_t row = 0; row < 4; ++row)
+      for (uint32_t w = 0; w < 32; ++w) {
+        const float* sm = &tmp[4 * 256 * 32 + (row * 32 + w) * 2];
+        FlashAttnVecParams part = t.params;
+        if (w > 2) {
+          EXPECT_EQ(sm[0], 0) << row << " " << w;
+          EXPECT_EQ(sm[1], -std::numeric_limits<float>::max() / 2) << row << " " << w;
+        }
+        double largest = 0;
+        for (uint32_t i = 0; i < 256; ++i)
+          largest = std::max<double>(
+              largest, std::abs(tmp[row * 256 * 32 + (i / 4) * 32 * 4 + w * 4 + i % 4]));
+        EXPECT_EQ(largest == 0, w > 2) << row << " " << w;
+        // S and M of the third workgroup: keys 64 to 69 alone.
+        if (w == 2) {
+          double max = -HUGE_VAL, sum = 0;
+          std::vector<double> scores;
+          for (uint32_t key = 64; key < 70; ++key) {
+            double dot = 0;
+            for (uint32_t i = 0; i < 256; ++i)
+              dot += double{t.q_values[row * 256 + i]} *
+                     f32_from_f16(t.k_values[((row / 2) * 70 + key) * 256 + i]);
+            scores.push_back(dot * part.scale);
+            max = std::max(max, scores.back());
+          }
+          for (const double s : scores) sum += std::exp(s - max);
+          EXPECT_NEAR(sm[1], max, 1e-5);
+          EXPECT_NEAR(sm[0], sum, 1e-5);
+        }
+      }
+  });
 }
 
 TEST(FlashAttnVec, ReduceAlone) {
-  const Device device = Device::cpu();
   for (const uint32_t D : {64u, 128u, 256u}) {
     const uint32_t rows = 5;
     std::vector<float> tmp = random_normal(size_t{rows} * 32 * (D + 2), D);
@@ -292,7 +336,7 @@ TEST(FlashAttnVec, ReduceAlone) {
       }
       for (uint32_t i = 0; i < D; ++i) want[row * D + i] = sum > 0 ? want[row * D + i] / sum : 0;
     }
-    for_each_simd_target([&](const std::string&) {
+    for_each_device([&](const Device& device) {
       Guarded in(device, DType::kF32, {tmp.size()}), out(device, DType::kF32, {rows, D});
       in.fill<float>(tmp);
       CommandEncoder encoder(device);

@@ -7,25 +7,15 @@
 #define HWY_TARGET_INCLUDE "decant/ops/gelu_mul/cpu.cc"
 #include <hwy/foreach_target.h>
 // Above the others, or the first target is compiled twice.
-#include <hwy/contrib/math/math-inl.h>
 #include <hwy/highway.h>
+
+#include "decant/kernels/gelu-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace decant::cpu {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
-
-// 0.5 (1 + tanh(u)) is the logistic function of 2u, which needs one exp and one division.
-template <class D, class V>
-V gelu(D d, V x) {
-  const V two_u = hn::Mul(hn::Mul(hn::Set(d, 1.5957691216057308f), x),
-                          hn::MulAdd(hn::Mul(hn::Set(d, 0.044715f), x), x, hn::Set(d, 1.0f)));
-  // Below -80 the logistic is 0 in f32, above 80 it is 1; the clamp keeps exp finite. A NaN fails
-  // both comparisons and passes through the division.
-  const V clamped = hn::Min(hn::Max(two_u, hn::Set(d, -80.0f)), hn::Set(d, 80.0f));
-  const V result = hn::Div(x, hn::Add(hn::Set(d, 1.0f), hn::Exp(d, hn::Neg(clamped))));
-  return hn::IfThenZeroElse(hn::Lt(two_u, hn::Set(d, -80.0f)), result);
-}
+using decant::HWY_NAMESPACE::gelu;
 
 void gelu_mul(const CpuGroup& group) {
   const hn::ScalableTag<float> d;

@@ -17,10 +17,17 @@ struct Kernels {
 
 const Kernels& kernels(const Device& device) {
   return device.registry().once<Kernels>([](KernelRegistry& registry) {
-    registry.add({.name = "gelu_mul_f32", .kind = OpKind::kElementwise, .cpu = &cpu::gelu_mul});
+    registry.add(
+        {.name = "gelu_mul_f32",
+         .kind = OpKind::kElementwise,
+         .cpu = &cpu::gelu_mul,
+         .cuda = {.source = "decant/ops/gelu_mul/kernels.cu", .entry = "gelu_mul"},
+         .metal = {.source = "decant/ops/gelu_mul/kernels.metal", .entry = "gelu_mul_f32"}});
     return Kernels{.gelu_mul = registry.resolve("gelu_mul_f32")};
   });
 }
+
+const KernelListing kListing([](const Device& device) { kernels(device); });
 
 void validate(const GeluMulArgs& args) {
   const auto check = [&](const char* name, const Buffer& buffer) {
@@ -46,10 +53,10 @@ void validate(const GeluMulArgs& args) {
 void gelu_mul(CommandEncoder& encoder, const GeluMulArgs& args) {
   validate(args);
   const GeluMulParams params{.elements = static_cast<uint32_t>(args.gate.elements())};
-  encoder.dispatch(
-      kernels(encoder.device()).gelu_mul,
-      {bytes(params), reads(args.gate), reads(args.up), writes(args.out)},
-      {.grid = {(params.elements + kGeluMulGroupElements - 1) / kGeluMulGroupElements}});
+  encoder.dispatch(kernels(encoder.device()).gelu_mul,
+                   {bytes(params), reads(args.gate), reads(args.up), writes(args.out)},
+                   {.grid = {(params.elements + kGeluMulGroupElements - 1) / kGeluMulGroupElements},
+                    .group = {kGeluMulGroupElements / 4}});
 }
 
 }  // namespace decant

@@ -5,6 +5,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "decant/kernels/device_code.h"
+
 namespace decant {
 
 struct GeluMulParams {
@@ -13,7 +15,7 @@ struct GeluMulParams {
 static_assert(sizeof(GeluMulParams) == 4 && offsetof(GeluMulParams, elements) == 0);
 
 // Elements that one group computes.
-inline constexpr uint32_t kGeluMulGroupElements = 1024;
+DECANT_CONSTANT uint32_t kGeluMulGroupElements = 1024;
 
 }  // namespace decant
 

@@ -7,20 +7,19 @@
 #include "decant/ops/gelu_mul/gelu_mul.h"
 #include "decant/ops/gelu_mul/reference.h"
 #include "testing/compare.h"
+#include "testing/devices.h"
 #include "testing/guarded.h"
-#include "testing/simd_targets.h"
 
 namespace decant {
 namespace {
 
-using testing::for_each_simd_target;
+using testing::for_each_device;
 using testing::Guarded;
 using testing::random_normal;
 using testing::rows_near;
 
 TEST(GeluMul, MatchesReference) {
-  const Device device = Device::cpu();
-  for_each_simd_target([&](const std::string&) {
+  for_each_device([&](const Device& device) {
     for (const GeluMulCase& c : kGeluMulCases) {
       SCOPED_TRACE(c.elements);
       Guarded gate(device, DType::kF32, {c.elements}), up(device, DType::kF32, {c.elements}),
@@ -44,8 +43,7 @@ TEST(GeluMul, MatchesReference) {
 }
 
 TEST(GeluMul, ExtremesAndInPlace) {
-  const Device device = Device::cpu();
-  for_each_simd_target([&](const std::string&) {
+  for_each_device([&](const Device& device) {
     const std::vector<float> g = {-1e30f, -100, -10, -0.0f, 0, 10, 100, 1e12f, 3e38f};
     const std::vector<float> u(g.size(), 0.5f);
     const Buffer gate = device.upload<float>(g, DType::kF32, {g.size()});
@@ -61,8 +59,7 @@ TEST(GeluMul, ExtremesAndInPlace) {
 }
 
 TEST(GeluMul, NanStaysNan) {
-  const Device device = Device::cpu();
-  for_each_simd_target([&](const std::string&) {
+  for_each_device([&](const Device& device) {
     std::vector<float> g(40, 1.0f), u(40, 1.0f);
     g[3] = g[39] = NAN;
     const Buffer gate = device.upload<float>(g, DType::kF32, {40});

@@ -1,5 +1,7 @@
 #include "decant/ops/kv_append/kv_append.h"
 
+#include <algorithm>
+
 #include "decant/core/error.h"
 #include "decant/ops/kv_append/params.h"
 
@@ -17,10 +19,16 @@ struct Kernels {
 
 const Kernels& kernels(const Device& device) {
   return device.registry().once<Kernels>([](KernelRegistry& registry) {
-    registry.add({.name = "kv_append_f16", .cpu = &cpu::kv_append});
+    registry.add(
+        {.name = "kv_append_f16",
+         .cpu = &cpu::kv_append,
+         .cuda = {.source = "decant/ops/kv_append/kernels.cu", .entry = "kv_append"},
+         .metal = {.source = "decant/ops/kv_append/kernels.metal", .entry = "kv_append_f16"}});
     return Kernels{.kv_append = registry.resolve("kv_append_f16")};
   });
 }
+
+const KernelListing kListing([](const Device& device) { kernels(device); });
 
 void validate_tensors(const KvAppendArgs& args) {
   const auto check = [](const char* name, const Buffer& buffer, bool is_cache) {
@@ -72,6 +80,14 @@ void validate_position(const KvAppendArgs& args) {
           args.position, n, capacity);
 }
 
+Launch plan(const KvAppendParams& params, const Device& device) {
+  // A group a row.
+  if (device.info().backend == BackendKind::kMetal)
+    return {.grid = {params.rows},
+            .group = {std::clamp((params.head_dim + 31) / 32 * 32, 32u, 256u)}};
+  return {.grid = {(params.rows - 1) / kv_append_group_rows(params.head_dim) + 1}, .group = {256}};
+}
+
 }  // namespace
 
 void kv_append(CommandEncoder& encoder, const KvAppendArgs& args) {
@@ -92,7 +108,7 @@ void kv_append(CommandEncoder& encoder, const KvAppendArgs& args) {
   encoder.dispatch(kernels(encoder.device()).kv_append,
                    {bytes(params), params_arg(args.position, args.position_buffer), reads(args.k),
                     reads(args.v), reads_writes(args.k_cache), reads_writes(args.v_cache)},
-                   {.grid = {(params.rows - 1) / kv_append_group_rows(params.head_dim) + 1}});
+                   plan(params, encoder.device()));
 }
 
 }  // namespace decant

@@ -2,7 +2,6 @@
 #ifndef DECANT_OPS_KV_APPEND_PARAMS_H_
 #define DECANT_OPS_KV_APPEND_PARAMS_H_
 
-#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 
@@ -25,7 +24,9 @@ static_assert(sizeof(KvAppendParams) == 32 && offsetof(KvAppendParams, first_tok
               offsetof(KvAppendParams, k_is_f16) == 24 && offsetof(KvAppendParams, v_is_f16) == 28);
 
 // Rows (heads of a token, k and v) that one group copies: about 4,096 elements.
-constexpr uint32_t kv_append_group_rows(uint32_t head_dim) { return std::max(1u, 2048 / head_dim); }
+constexpr uint32_t kv_append_group_rows(uint32_t head_dim) {
+  return head_dim < 2048 ? 2048 / head_dim : 1;
+}
 
 }  // namespace decant
 

@@ -10,13 +10,13 @@
 #include "decant/ops/kv_append/kv_append.h"
 #include "decant/ops/kv_append/reference.h"
 #include "testing/compare.h"
+#include "testing/devices.h"
 #include "testing/guarded.h"
-#include "testing/simd_targets.h"
 
 namespace decant {
 namespace {
 
-using testing::for_each_simd_target;
+using testing::for_each_device;
 using testing::Guarded;
 using testing::random_normal;
 
@@ -33,8 +33,7 @@ std::vector<uint16_t> content(const Buffer& buffer) {
 
 // The caches start poisoned with 0xFFFF: a slot that should have been left alone shows.
 TEST(KvAppend, MatchesReferenceBitForBit) {
-  const Device device = Device::cpu({.threads = 2});
-  for_each_simd_target([&](const std::string&) {
+  for_each_device([&](const Device& device) {
     for (const KvAppendCase& c : kKvAppendCases)
       for (const bool k_f16 : {false, true})
         for (const bool v_f16 : {false, true})
@@ -82,41 +81,41 @@ TEST(KvAppend, MatchesReferenceBitForBit) {
 // A position that only the device knows may be anything: nothing outside the cache is written, and
 // no token lands in another head's slots.
 TEST(KvAppend, HostilePositionsFromABuffer) {
-  const Device device = Device::cpu();
-  constexpr uint64_t kTokens = 3, kHeads = 2, kDim = 24, kCapacity = 8;
-  const std::vector<uint16_t> values = to_f16(random_normal(kTokens * kHeads * kDim, 3));
-  const Buffer k = device.upload<uint16_t>(values, DType::kF16, {kTokens, kHeads, kDim});
-  const Buffer position = device.buffer(DType::kU32, {1});
-  for (const bool ring : {false, true}) {
-    Guarded k_cache(device, DType::kF16, {kHeads, kCapacity, kDim}),
-        v_cache(device, DType::kF16, {kHeads, kCapacity, kDim});
-    Graph graph = Graph::capture(device, [&](CommandEncoder& encoder) {
-      kv_append(encoder, {.k = k,
-                          .v = k,
-                          .k_cache = k_cache.view(),
-                          .v_cache = v_cache.view(),
-                          .position_buffer = position,
-                          .ring = ring});
-    });
-    for (const uint32_t p : {0u, 5u, 6u, 7u, 8u, 1000u, 0x7FFFFFFFu, 0xFFFFFFFEu, 0xFFFFFFFFu}) {
-      SCOPED_TRACE(::testing::Message() << "position " << p << (ring ? ", ring" : ""));
-      k_cache.poison();
-      v_cache.poison();
-      position.span<uint32_t>()[0] = p;
-      graph.replay_and_wait();
-      std::vector<uint16_t> want(kHeads * kCapacity * kDim, 0xFFFF);
-      reference::kv_append(values, want, kHeads, kCapacity, kDim, p, ring);
-      EXPECT_EQ(content(k_cache.view()), want);
-      EXPECT_EQ(content(v_cache.view()), want);
-      EXPECT_TRUE(k_cache.intact());
-      EXPECT_TRUE(v_cache.intact());
+  for_each_device([&](const Device& device) {
+    constexpr uint64_t kTokens = 3, kHeads = 2, kDim = 24, kCapacity = 8;
+    const std::vector<uint16_t> values = to_f16(random_normal(kTokens * kHeads * kDim, 3));
+    const Buffer k = device.upload<uint16_t>(values, DType::kF16, {kTokens, kHeads, kDim});
+    const Buffer position = device.buffer(DType::kU32, {1});
+    for (const bool ring : {false, true}) {
+      Guarded k_cache(device, DType::kF16, {kHeads, kCapacity, kDim}),
+          v_cache(device, DType::kF16, {kHeads, kCapacity, kDim});
+      Graph graph = Graph::capture(device, [&](CommandEncoder& encoder) {
+        kv_append(encoder, {.k = k,
+                            .v = k,
+                            .k_cache = k_cache.view(),
+                            .v_cache = v_cache.view(),
+                            .position_buffer = position,
+                            .ring = ring});
+      });
+      for (const uint32_t p : {0u, 5u, 6u, 7u, 8u, 1000u, 0x7FFFFFFFu, 0xFFFFFFFEu, 0xFFFFFFFFu}) {
+        SCOPED_TRACE(::testing::Message() << "position " << p << (ring ? ", ring" : ""));
+        k_cache.poison();
+        v_cache.poison();
+        position.span<uint32_t>()[0] = p;
+        graph.replay_and_wait();
+        std::vector<uint16_t> want(kHeads * kCapacity * kDim, 0xFFFF);
+        reference::kv_append(values, want, kHeads, kCapacity, kDim, p, ring);
+        EXPECT_EQ(content(k_cache.view()), want);
+        EXPECT_EQ(content(v_cache.view()), want);
+        EXPECT_TRUE(k_cache.intact());
+        EXPECT_TRUE(v_cache.intact());
+      }
     }
-  }
+  });
 }
 
 TEST(KvAppend, RoundsToNearestEvenAndKeepsNan) {
-  const Device device = Device::cpu();
-  for_each_simd_target([&](const std::string&) {
+  for_each_device([&](const Device& device) {
     const std::vector<float> values = {1 + 0x1p-11f, 1 + 3 * 0x1p-11f, 65520.0f, -HUGE_VALF,
                                        NAN,          0x1p-25f,         -0.0f};
     const Buffer k = device.upload<float>(values, DType::kF32, {1, 1, 7});

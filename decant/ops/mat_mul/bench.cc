@@ -14,7 +14,8 @@ namespace {
 
 // rotate:1: each call with another copy of the weights, so that no cache holds them: as many copies
 // as fill 288 MB. rotate:0: always the same, to see the arithmetic alone if they fit a cache.
-// Counters: weights read and flops per second, of all calls and of the fastest.
+// q8:1: activations rounded to 8 bits. Counters: weights read and flops per second, of all calls
+// and of the fastest.
 void bench(benchmark::State& state, const MatMulBench& c) {
   const auto threads = static_cast<uint32_t>(state.range(0));
   const Device device = Device::cpu({.threads = threads});
@@ -37,7 +38,10 @@ void bench(benchmark::State& state, const MatMulBench& c) {
   double best_us = HUGE_VAL;  // for machines that others use too
   for (auto _ : state) {
     const auto start = std::chrono::steady_clock::now();
-    mat_mul(encoder, {.weight = all.rows(copy * c.rows, c.rows), .x = x, .out = out});
+    mat_mul(encoder, {.weight = all.rows(copy * c.rows, c.rows),
+                      .x = x,
+                      .out = out,
+                      .activations = state.range(2) ? Activations::kQ8 : Activations::kF32});
     encoder.commit_and_wait();
     const std::chrono::duration<double, std::micro> us = std::chrono::steady_clock::now() - start;
     best_us = std::min(best_us, us.count());
@@ -59,8 +63,12 @@ const int kRegistered = [] {
     auto* b = benchmark::RegisterBenchmark(
         fmt::format("mat_mul/{}/{}x{}/n{}", to_string(c.dtype), c.rows, c.cols, c.tokens).c_str(),
         [c](benchmark::State& state) { bench(state, c); });
-    b->ArgNames({"threads", "rotate"})->Args({1, 1})->Args({2, 1});
-    if (c.tokens == 1) b->Args({1, 0});
+    b->ArgNames({"threads", "rotate", "q8"});
+    for (const int q8 : {1, 0}) {
+      if (q8 && !is_quantized(c.dtype)) continue;
+      b->Args({1, 1, q8})->Args({2, 1, q8});
+      if (c.tokens == 1) b->Args({1, 0, q8});
+    }
     b->UseRealTime()->Unit(benchmark::kMicrosecond);
   }
   return 0;

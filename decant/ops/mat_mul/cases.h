@@ -28,15 +28,20 @@ struct MatMulBench {
   uint32_t rows, cols, tokens;
 };
 
-// The projections of Gemma 3 270M as its Q4_K_M file has them, the head last, and prompts.
+// The projections of Gemma 3 270M as its Q4_K_M file has them, the head last; the other formats;
+// prompts.
 inline constexpr MatMulBench kMatMulBenches[] = {
     {DType::kQ5_0, 1024, 640, 1},   {DType::kQ8_0, 256, 640, 1},    {DType::kQ4_K, 640, 1024, 1},
     {DType::kQ5_0, 2048, 640, 1},   {DType::kQ4_K, 640, 2048, 1},   {DType::kQ6_K, 640, 2048, 1},
     {DType::kQ8_0, 2048, 640, 1},   {DType::kF16, 2048, 640, 1},    {DType::kQ8_0, 262144, 640, 1},
-    {DType::kQ5_0, 2048, 640, 2},   {DType::kQ5_0, 2048, 640, 3},   {DType::kQ5_0, 2048, 640, 4},
-    {DType::kQ5_0, 2048, 640, 5},   {DType::kQ5_0, 2048, 640, 8},   {DType::kQ5_0, 2048, 640, 16},
-    {DType::kQ5_0, 2048, 640, 64},  {DType::kQ5_0, 2048, 640, 512}, {DType::kQ4_K, 640, 2048, 512},
-    {DType::kQ6_K, 640, 2048, 512}, {DType::kQ8_0, 2048, 640, 512}, {DType::kF32, 2048, 640, 512},
+    {DType::kQ4_0, 384, 2048, 1},   {DType::kQ4_1, 384, 2048, 1},   {DType::kQ5_0, 384, 2048, 1},
+    {DType::kQ5_1, 384, 2048, 1},   {DType::kQ8_0, 384, 2048, 1},   {DType::kQ2_K, 384, 2048, 1},
+    {DType::kQ3_K, 384, 2048, 1},   {DType::kQ4_K, 384, 2048, 1},   {DType::kQ5_K, 384, 2048, 1},
+    {DType::kQ6_K, 384, 2048, 1},   {DType::kQ5_0, 2048, 640, 2},   {DType::kQ5_0, 2048, 640, 3},
+    {DType::kQ5_0, 2048, 640, 4},   {DType::kQ5_0, 2048, 640, 5},   {DType::kQ5_0, 2048, 640, 8},
+    {DType::kQ5_0, 2048, 640, 16},  {DType::kQ5_0, 2048, 640, 64},  {DType::kQ5_0, 2048, 640, 512},
+    {DType::kQ4_K, 640, 2048, 512}, {DType::kQ6_K, 640, 2048, 512}, {DType::kQ8_0, 2048, 640, 512},
+    {DType::kF32, 2048, 640, 512},
 };
 
 }  // namespace decant

@@ -41,6 +41,9 @@ struct Tile {
   V low, high;
   Tile<kTokens - 1> rest;
 
+  // Written out: gcc compiles an implicit one without the target's options, which NEON's vectors,
+  // having constructors, do not survive.
+  HWY_INLINE Tile() {}  // NOLINT(modernize-use-equals-default)
   HWY_INLINE void zero() {
     low = high = hn::Zero(D());
     rest.zero();
@@ -66,6 +69,7 @@ struct Tile {
 };
 template <>
 struct Tile<0> {
+  HWY_INLINE Tile() {}  // NOLINT(modernize-use-equals-default)
   HWY_INLINE void zero() {}
   HWY_INLINE void load(const float*, size_t) {}
   HWY_INLINE void add(V, V, const float*, size_t) {}

@@ -6,9 +6,10 @@
 
 namespace decant::reference {
 
-// weight: rows of `cols` decoded weights; x: rows of `cols` activations.
-inline std::vector<double> mat_mul(std::span<const float> weight, std::span<const float> x,
-                                   size_t cols) {
+// weight: rows of `cols` decoded weights; x: rows of `cols` activations, which q8_reference.h
+// rounds where the op does.
+template <class X>
+std::vector<double> mat_mul(std::span<const float> weight, std::span<const X> x, size_t cols) {
   std::vector<double> out;
   for (size_t t = 0; t < x.size(); t += cols)
     for (size_t r = 0; r < weight.size(); r += cols) {

@@ -9,42 +9,12 @@
 // Above the others, or the first target is compiled twice.
 #include <hwy/highway.h>
 
-#include "decant/kernels/rows-inl.h"
-#include "decant/kernels/rows16-inl.h"
+#include "decant/kernels/norm_rope-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace decant::cpu {
 namespace HWY_NAMESPACE {
-namespace hn = hwy::HWY_NAMESPACE;
-namespace rows = decant::HWY_NAMESPACE;
-
-using D = hn::ScalableTag<float>;
-
-HWY_INLINE void store_out(hn::Vec<D> v, float* to, size_t count) {
-  rows::store_row(v, D(), to, count);
-}
-HWY_INLINE void store_out(hn::Vec<D> v, uint16_t* to, size_t count) {
-  rows::store_row16<rows::F16Row>(v, D(), to, count);
-}
-
-// One head. The halves i and i + half are read before either is written, so out may be x.
-template <class Out>
-void norm_rope_head(const float* x, const float* weight, const float* cos, Out* out,
-                    size_t head_dim, float eps) {
-  const D d;
-  const size_t half = head_dim / 2;
-  const float* sin = cos + half;
-  const auto factor = hn::Set(d, rows::inverse_rms(d, x, head_dim, eps));
-  rows::for_each_vector(d, half, [&](size_t i, size_t count) HWY_ATTR {
-    const auto low = hn::Mul(hn::Mul(rows::load_row(d, x + i, count), factor),
-                             rows::load_row(d, weight + i, count));
-    const auto high = hn::Mul(hn::Mul(rows::load_row(d, x + half + i, count), factor),
-                              rows::load_row(d, weight + half + i, count));
-    const auto c = rows::load_row(d, cos + i, count), s = rows::load_row(d, sin + i, count);
-    store_out(hn::NegMulAdd(high, s, hn::Mul(low, c)), out + i, count);
-    store_out(hn::MulAdd(low, s, hn::Mul(high, c)), out + half + i, count);
-  });
-}
+using decant::HWY_NAMESPACE::norm_rope_head;
 
 template <class Out>
 void norm_rope(const CpuGroup& group) {

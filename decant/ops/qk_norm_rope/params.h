@@ -2,7 +2,6 @@
 #ifndef DECANT_OPS_QK_NORM_ROPE_PARAMS_H_
 #define DECANT_OPS_QK_NORM_ROPE_PARAMS_H_
 
-#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 
@@ -20,7 +19,7 @@ static_assert(sizeof(QkNormRopeParams) == 16 && offsetof(QkNormRopeParams, rows)
 
 // Rows (heads of a token) that one group computes: about 4,096 elements, a microsecond.
 constexpr uint32_t qk_norm_rope_group_rows(uint32_t head_dim) {
-  return std::max(1u, 4096 / head_dim);
+  return head_dim < 4096 ? 4096 / head_dim : 1;
 }
 
 }  // namespace decant

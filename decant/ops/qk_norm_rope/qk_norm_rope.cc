@@ -21,13 +21,19 @@ struct Kernels {
 const Kernels& kernels(const Device& device) {
   return device.registry().once<Kernels>([](KernelRegistry& registry) {
     const auto add = [&](const char* name, CpuKernel cpu) {
-      registry.add({.name = name, .kind = OpKind::kNorm, .cpu = cpu});
+      registry.add({.name = name,
+                    .kind = OpKind::kNorm,
+                    .cpu = cpu,
+                    .cuda = {.source = "decant/ops/qk_norm_rope/kernels.cu", .entry = name},
+                    .metal = {.source = "decant/ops/qk_norm_rope/kernels.metal", .entry = name}});
       return registry.resolve(name);
     };
     return Kernels{.f32 = add("qk_norm_rope_f32", &cpu::qk_norm_rope_f32),
                    .f16 = add("qk_norm_rope_f16", &cpu::qk_norm_rope_f16)};
   });
 }
+
+const KernelListing kListing([](const Device& device) { kernels(device); });
 
 void validate(const QkNormRopeArgs& args) {
   const auto check = [&](const char* name, const Buffer& buffer) {
@@ -66,6 +72,14 @@ void validate(const QkNormRopeArgs& args) {
   require(!args.out.overlaps(args.rope), "qk_norm_rope: out: must not overlap rope");
 }
 
+Launch plan(const QkNormRopeParams& params, const Device& device) {
+  // A simdgroup a head, four a group.
+  if (device.info().backend == BackendKind::kMetal)
+    return {.grid = {(params.rows - 1) / 4 + 1}, .group = {4 * 32}};
+  return {.grid = {(params.rows - 1) / qk_norm_rope_group_rows(params.head_dim) + 1},
+          .group = {512}};
+}
+
 }  // namespace
 
 void qk_norm_rope(CommandEncoder& encoder, const QkNormRopeArgs& args) {
@@ -79,7 +93,7 @@ void qk_norm_rope(CommandEncoder& encoder, const QkNormRopeArgs& args) {
   encoder.dispatch(
       args.out.dtype() == DType::kF16 ? k.f16 : k.f32,
       {bytes(params), reads(args.x), reads(args.weight), reads(args.rope), writes(args.out)},
-      {.grid = {(params.rows - 1) / qk_norm_rope_group_rows(params.head_dim) + 1}});
+      plan(params, encoder.device()));
 }
 
 }  // namespace decant

@@ -9,14 +9,14 @@
 #include "decant/ops/qk_norm_rope/qk_norm_rope.h"
 #include "decant/ops/qk_norm_rope/reference.h"
 #include "testing/compare.h"
+#include "testing/devices.h"
 #include "testing/guarded.h"
-#include "testing/simd_targets.h"
 
 namespace decant {
 namespace {
 
 using testing::bits_equal;
-using testing::for_each_simd_target;
+using testing::for_each_device;
 using testing::Guarded;
 using testing::random_normal;
 using testing::rows_near;
@@ -36,8 +36,7 @@ std::vector<float> random_rope(size_t tokens, size_t half, uint64_t seed) {
 }
 
 TEST(QkNormRope, MatchesReference) {
-  const Device device = Device::cpu({.threads = 2});
-  for_each_simd_target([&](const std::string&) {
+  for_each_device([&](const Device& device) {
     for (const QkNormRopeCase& c : kQkNormRopeCases) {
       SCOPED_TRACE(::testing::Message() << c.tokens << "x" << c.num_heads << "x" << c.head_dim);
       const Shape shape{c.tokens, c.num_heads, c.head_dim};
@@ -80,8 +79,7 @@ TEST(QkNormRope, MatchesReference) {
 }
 
 TEST(QkNormRope, NanStaysInItsHead) {
-  const Device device = Device::cpu();
-  for_each_simd_target([&](const std::string&) {
+  for_each_device([&](const Device& device) {
     std::vector<float> xv = random_normal(2 * 3 * 22, 5);
     xv[4 * 22 + 21] = NAN;
     const std::vector<float> ones(22, 1.0f);

@@ -21,29 +21,6 @@ namespace rows = decant::HWY_NAMESPACE;
 
 using D = hn::ScalableTag<float>;
 
-// out = x * inv * weight
-void scale_row(const float* x, float inv, const float* weight, float* out, size_t row_elems) {
-  const D d;
-  const auto factor = hn::Set(d, inv);
-  rows::for_each_vector(d, row_elems, [&](size_t i, size_t count) HWY_ATTR {
-    const auto scaled = hn::Mul(rows::load_row(d, x + i, count), factor);
-    rows::store_row(hn::Mul(scaled, rows::load_row(d, weight + i, count)), d, out + i, count);
-  });
-}
-
-// residual += x * inv * weight
-void add_scaled_row(const float* x, float inv, const float* weight, float* residual,
-                    size_t row_elems) {
-  const D d;
-  const auto factor = hn::Set(d, inv);
-  rows::for_each_vector(d, row_elems, [&](size_t i, size_t count) HWY_ATTR {
-    const auto scaled = hn::Mul(rows::load_row(d, x + i, count), factor);
-    const auto normed = hn::Mul(scaled, rows::load_row(d, weight + i, count));
-    rows::store_row(hn::Add(rows::load_row(d, residual + i, count), normed), d, residual + i,
-                    count);
-  });
-}
-
 void rms_norm(const CpuGroup& group) {
   const auto& params = group.params<RmsNormParams>();
   const size_t n = params.row_elems, at = group.group.x * n;
@@ -61,15 +38,16 @@ void rms_norm_weight(const CpuGroup& group) {
   const size_t n = params.row_elems, at = group.group.x * n;
   const float* x = group.arg<const float>(1) + at;
   const float inv = rows::inverse_rms(D(), x, n, params.eps);
-  scale_row(x, inv, group.arg<const float>(2), group.arg<float>(3) + at, n);
+  rows::scale_row(D(), x, inv, group.arg<const float>(2), group.arg<float>(3) + at, n);
 }
 
 void rms_norm_add(const CpuGroup& group) {
   const auto& params = group.params<RmsNormParams>();
   const size_t n = params.row_elems, at = group.group.x * n;
   const float* x = group.arg<const float>(1) + at;
+  float* residual = group.arg<float>(3) + at;
   const float inv = rows::inverse_rms(D(), x, n, params.eps);
-  add_scaled_row(x, inv, group.arg<const float>(2), group.arg<float>(3) + at, n);
+  rows::add_scaled_row(D(), x, inv, group.arg<const float>(2), residual, residual, n);
 }
 
 void rms_norm_add_norm(const CpuGroup& group) {
@@ -78,9 +56,9 @@ void rms_norm_add_norm(const CpuGroup& group) {
   const float* x = group.arg<const float>(1) + at;
   float* residual = group.arg<float>(3) + at;
   const float inv = rows::inverse_rms(D(), x, n, params.eps);
-  add_scaled_row(x, inv, group.arg<const float>(2), residual, n);
+  rows::add_scaled_row(D(), x, inv, group.arg<const float>(2), residual, residual, n);
   const float next_inv = rows::inverse_rms(D(), residual, n, params.next_eps);
-  scale_row(residual, next_inv, group.arg<const float>(4), group.arg<float>(5) + at, n);
+  rows::scale_row(D(), residual, next_inv, group.arg<const float>(4), group.arg<float>(5) + at, n);
 }
 
 void add_rms_norm(const CpuGroup& group) {
@@ -95,7 +73,7 @@ void add_rms_norm(const CpuGroup& group) {
                     sum + i, count);
   });
   const float inv = rows::inverse_rms(d, sum, n, params.eps);
-  scale_row(sum, inv, group.arg<const float>(4), group.arg<float>(5) + at, n);
+  rows::scale_row(d, sum, inv, group.arg<const float>(4), group.arg<float>(5) + at, n);
 }
 
 }  // namespace HWY_NAMESPACE

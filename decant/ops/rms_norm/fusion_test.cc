@@ -10,6 +10,7 @@
 #include "decant/ops/elementwise/elementwise.h"
 #include "decant/ops/rms_norm/rms_norm.h"
 #include "testing/compare.h"
+#include "testing/devices.h"
 #include "testing/simd_targets.h"
 
 namespace decant {
@@ -69,7 +70,7 @@ class RmsNormFusion : public ::testing::Test {
     return kernels;
   }
 
-  Device device = Device::cpu({.threads = 2});
+  Device device = testing::test_device({.threads = 2});
   Buffer x = random(1, {kRows, kRow}), y = random(2, {kRows, kRow}), w = random(3, {kRow}),
          w2 = random(4, {kRow}), residual = random(5, {kRows, kRow}),
          out = random(6, {kRows, kRow}), out2 = random(7, {kRows, kRow}), t = scratch(),

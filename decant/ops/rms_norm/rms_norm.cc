@@ -1,7 +1,10 @@
 #include "decant/ops/rms_norm/rms_norm.h"
 
+#include <algorithm>
 #include <cmath>
 #include <initializer_list>
+#include <string>
+#include <string_view>
 
 #include "decant/core/error.h"
 #include "decant/ops/rms_norm/fusions.h"
@@ -21,7 +24,13 @@ void add_rms_norm(const CpuGroup& group);
 const RmsNormKernels& rms_norm_kernels(const Device& device) {
   return device.registry().once<RmsNormKernels>([](KernelRegistry& registry) {
     const auto add = [&](const char* name, CpuKernel cpu) {
-      registry.add({.name = name, .kind = OpKind::kNorm, .cpu = cpu});
+      // CUDA's entry is the name without the dtype.
+      const std::string entry(name, std::string_view(name).rfind('_'));
+      registry.add({.name = name,
+                    .kind = OpKind::kNorm,
+                    .cpu = cpu,
+                    .cuda = {.source = "decant/ops/rms_norm/kernels.cu", .entry = entry},
+                    .metal = {.source = "decant/ops/rms_norm/kernels.metal", .entry = name}});
       return registry.resolve(name);
     };
     const RmsNormKernels kernels{
@@ -36,6 +45,8 @@ const RmsNormKernels& rms_norm_kernels(const Device& device) {
 }
 
 namespace {
+
+const KernelListing kListing([](const Device& device) { rms_norm_kernels(device); });
 
 struct Named {
   const char* name;
@@ -90,10 +101,15 @@ RmsNormParams params_of(const Buffer& x, float eps) {
   return {.row_elems = static_cast<uint32_t>(row), .eps = eps, .next_eps = eps};
 }
 
-// One group normalises one row.
-Launch launch_of(const Buffer& x) {
+// One group normalises one row; a thread takes four elements at a time. On Metal a group has no
+// more than 256 threads, so that any number of registers lets it run; all kernels the same for a
+// length, or their bits would differ.
+Launch launch_of(const Buffer& x, const Device& device) {
   const uint64_t row = x.shape()[x.shape().rank() - 1];
-  return {.grid = {static_cast<uint32_t>(x.elements() / row)}};
+  const uint64_t most = device.info().backend == BackendKind::kMetal ? 8 : 32;
+  const uint64_t warps = std::clamp<uint64_t>((row + 127) / 128, 1, most);
+  return {.grid = {static_cast<uint32_t>(x.elements() / row)},
+          .group = {static_cast<uint32_t>(warps * 32)}};
 }
 
 }  // namespace
@@ -106,7 +122,7 @@ void rms_norm(CommandEncoder& encoder, const RmsNormArgs& args) {
     check_overlap("rms_norm", out, {x}, {});
     encoder.dispatch(kernels.rms_norm,
                      {bytes(params_of(args.x, args.eps)), reads(args.x), writes(args.out)},
-                     launch_of(args.x));
+                     launch_of(args.x, encoder.device()));
     return;
   }
   validate("rms_norm", {x, out}, {weight}, args.eps);
@@ -114,7 +130,7 @@ void rms_norm(CommandEncoder& encoder, const RmsNormArgs& args) {
   encoder.dispatch(
       kernels.rms_norm_weight,
       {bytes(params_of(args.x, args.eps)), reads(args.x), reads(args.weight), writes(args.out)},
-      launch_of(args.x));
+      launch_of(args.x, encoder.device()));
 }
 
 void rms_norm_add(CommandEncoder& encoder, const RmsNormAddArgs& args) {
@@ -124,7 +140,7 @@ void rms_norm_add(CommandEncoder& encoder, const RmsNormAddArgs& args) {
   encoder.dispatch(rms_norm_kernels(encoder.device()).rms_norm_add,
                    {bytes(params_of(args.x, args.eps)), reads(args.x), reads(args.weight),
                     reads_writes(args.residual)},
-                   launch_of(args.x));
+                   launch_of(args.x, encoder.device()));
 }
 
 void rms_norm_add_norm(CommandEncoder& encoder, const RmsNormAddNormArgs& args) {
@@ -136,7 +152,7 @@ void rms_norm_add_norm(CommandEncoder& encoder, const RmsNormAddNormArgs& args) 
   encoder.dispatch(rms_norm_kernels(encoder.device()).rms_norm_add_norm,
                    {bytes(params_of(args.x, args.eps)), reads(args.x), reads(args.weight),
                     reads_writes(args.residual), reads(args.next_weight), writes(args.out)},
-                   launch_of(args.x));
+                   launch_of(args.x, encoder.device()));
 }
 
 void add_rms_norm(CommandEncoder& encoder, const AddRmsNormArgs& args) {
@@ -148,7 +164,7 @@ void add_rms_norm(CommandEncoder& encoder, const AddRmsNormArgs& args) {
   encoder.dispatch(rms_norm_kernels(encoder.device()).add_rms_norm,
                    {bytes(params_of(args.a, args.eps)), reads(args.a), reads(args.b),
                     writes(args.sum), reads(args.weight), writes(args.out)},
-                   launch_of(args.a));
+                   launch_of(args.a, encoder.device()));
 }
 
 }  // namespace decant

@@ -8,14 +8,14 @@
 #include "decant/ops/rms_norm/reference.h"
 #include "decant/ops/rms_norm/rms_norm.h"
 #include "testing/compare.h"
+#include "testing/devices.h"
 #include "testing/guarded.h"
-#include "testing/simd_targets.h"
 
 namespace decant {
 namespace {
 
 using testing::bits_equal;
-using testing::for_each_simd_target;
+using testing::for_each_device;
 using testing::Guarded;
 using testing::random_normal;
 using testing::rows_near;
@@ -32,8 +32,7 @@ std::vector<double> sum(const std::vector<double>& a, std::span<const float> b) 
 }
 
 TEST(RmsNorm, MatchesReference) {
-  const Device device = Device::cpu({.threads = 3});
-  for_each_simd_target([&](const std::string&) {
+  for_each_device([&](const Device& device) {
     for (const RmsNormCase& c : kRmsNormCases) {
       SCOPED_TRACE(::testing::Message() << c.rows << "x" << c.row_elems);
       const Shape shape{c.rows, c.row_elems};
@@ -61,8 +60,7 @@ TEST(RmsNorm, MatchesReference) {
 
 // Each op of several steps: against the reference, and bit for bit against its parts.
 TEST(RmsNorm, StepsAroundTheResidual) {
-  const Device device = Device::cpu({.threads = 3});
-  for_each_simd_target([&](const std::string&) {
+  for_each_device([&](const Device& device) {
     for (const RmsNormCase& c : kRmsNormCases) {
       SCOPED_TRACE(::testing::Message() << c.rows << "x" << c.row_elems);
       const Shape shape{c.rows, c.row_elems};
@@ -128,8 +126,7 @@ TEST(RmsNorm, StepsAroundTheResidual) {
 }
 
 TEST(RmsNorm, InPlaceIsTheSame) {
-  const Device device = Device::cpu();
-  for_each_simd_target([&](const std::string&) {
+  for_each_device([&](const Device& device) {
     const std::vector<float> xv = random_normal(5 * 83, 7), wv = random_normal(83, 8);
     const Buffer x = device.upload<float>(xv, DType::kF32, {5, 83}),
                  w = device.upload<float>(wv, DType::kF32, {83}),
@@ -143,8 +140,7 @@ TEST(RmsNorm, InPlaceIsTheSame) {
 }
 
 TEST(RmsNorm, AnyMagnitude) {
-  const Device device = Device::cpu();
-  for_each_simd_target([&](const std::string&) {
+  for_each_device([&](const Device& device) {
     // With 1e-37 and 3e37 the squares leave f32. The last row is all zeros.
     const std::vector<float> scales = {1e-37f, 1e-20f, 1e-10f, 1e10f, 1e18f, 3e37f, 0};
     constexpr size_t kRow = 77;
@@ -166,8 +162,7 @@ TEST(RmsNorm, AnyMagnitude) {
 }
 
 TEST(RmsNorm, NanStaysInItsRow) {
-  const Device device = Device::cpu();
-  for_each_simd_target([&](const std::string&) {
+  for_each_device([&](const Device& device) {
     for (const size_t bad : {size_t{0}, size_t{20}, size_t{36}}) {
       std::vector<float> xv = random_normal(3 * 37, 9);
       xv[37 + bad] = NAN;

@@ -24,6 +24,7 @@ struct RopeTableArgs {
 // position_scale not finite, a position past 2^32, position_buffer not u32 [1] or overlapping out,
 // buffers of another device.
 void rope_table(CommandEncoder& encoder, const RopeTableArgs& args);
+void validate(const RopeTableArgs& args);  // what rope_table() checks first
 
 }  // namespace decant
 

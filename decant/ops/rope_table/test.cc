@@ -8,54 +8,58 @@
 #include "decant/ops/rope_table/reference.h"
 #include "decant/ops/rope_table/rope_table.h"
 #include "testing/compare.h"
+#include "testing/devices.h"
 #include "testing/guarded.h"
 
 namespace decant {
 namespace {
 
 using testing::bits_equal;
+using testing::for_each_device;
 using testing::Guarded;
 
 TEST(RopeTable, MatchesReference) {
-  const Device device = Device::cpu({.threads = 2});
-  for (const RopeTableCase& c : kRopeTableCases) {
-    SCOPED_TRACE(::testing::Message()
-                 << c.tokens << "x" << c.pairs << " at " << c.position << ", base " << c.base);
-    Guarded out(device, DType::kF32, {c.tokens, 2, c.pairs});
-    CommandEncoder encoder(device);
-    rope_table(encoder, {.out = out.view(),
-                         .base = c.base,
-                         .position_scale = c.position_scale,
-                         .position = c.position});
-    encoder.commit_and_wait();
-    const std::vector<double> want =
-        reference::rope_table(c.tokens, c.pairs, c.base, c.position_scale, c.position);
-    // The rounding to f32 (half a unit below 1), and what double loses of a large angle: a few
-    // roundings of 2^-53 each.
-    const double largest = (static_cast<double>(c.position) + c.tokens) * c.position_scale;
-    const double bound = 0x1p-25 + 4 * 0x1p-53 * largest;
-    for (size_t i = 0; i < want.size(); ++i)
-      ASSERT_NEAR(out.view().span<float>()[i], want[i], bound) << i;
-    EXPECT_TRUE(out.intact());
-  }
+  for_each_device([&](const Device& device) {
+    for (const RopeTableCase& c : kRopeTableCases) {
+      SCOPED_TRACE(::testing::Message()
+                   << c.tokens << "x" << c.pairs << " at " << c.position << ", base " << c.base);
+      Guarded out(device, DType::kF32, {c.tokens, 2, c.pairs});
+      CommandEncoder encoder(device);
+      rope_table(encoder, {.out = out.view(),
+                           .base = c.base,
+                           .position_scale = c.position_scale,
+                           .position = c.position});
+      encoder.commit_and_wait();
+      const std::vector<double> want =
+          reference::rope_table(c.tokens, c.pairs, c.base, c.position_scale, c.position);
+      // The rounding to f32 (half a unit below 1), and what double loses of a large angle: a few
+      // roundings of 2^-53 each.
+      const double largest = (static_cast<double>(c.position) + c.tokens) * c.position_scale;
+      const double bound = 0x1p-25 + 4 * 0x1p-53 * largest;
+      for (size_t i = 0; i < want.size(); ++i)
+        ASSERT_NEAR(out.view().span<float>()[i], want[i], bound) << i;
+      EXPECT_TRUE(out.intact());
+    }
+  });
 }
 
 TEST(RopeTable, PositionFromABufferMovesBetweenReplays) {
-  const Device device = Device::cpu();
-  const Buffer position = device.buffer(DType::kU32, {1});
-  const Buffer out = device.buffer(DType::kF32, {2, 2, 16}),
-               want = device.buffer(DType::kF32, {2, 2, 16});
-  Graph graph = Graph::capture(device, [&](CommandEncoder& encoder) {
-    rope_table(encoder, {.out = out, .base = 1e4, .position = 3, .position_buffer = position});
+  for_each_device([&](const Device& device) {
+    const Buffer position = device.buffer(DType::kU32, {1});
+    const Buffer out = device.buffer(DType::kF32, {2, 2, 16}),
+                 want = device.buffer(DType::kF32, {2, 2, 16});
+    Graph graph = Graph::capture(device, [&](CommandEncoder& encoder) {
+      rope_table(encoder, {.out = out, .base = 1e4, .position = 3, .position_buffer = position});
+    });
+    for (const uint32_t p : {0u, 17u, 131070u}) {
+      position.span<uint32_t>()[0] = p;
+      graph.replay_and_wait();
+      CommandEncoder encoder(device);
+      rope_table(encoder, {.out = want, .base = 1e4, .position = p});
+      encoder.commit_and_wait();
+      EXPECT_TRUE(bits_equal(out.span<float>(), want.span<float>())) << p;
+    }
   });
-  for (const uint32_t p : {0u, 17u, 131070u}) {
-    position.span<uint32_t>()[0] = p;
-    graph.replay_and_wait();
-    CommandEncoder encoder(device);
-    rope_table(encoder, {.out = want, .base = 1e4, .position = p});
-    encoder.commit_and_wait();
-    EXPECT_TRUE(bits_equal(out.span<float>(), want.span<float>())) << p;
-  }
 }
 
 TEST(RopeTable, RejectsBadArguments) {

@@ -6,7 +6,7 @@
 #include <limits>
 
 #include "decant/core/kernel_registry.h"
-#include "decant/ops/sample/philox.h"
+#include "decant/kernels/philox.h"
 #include "decant/ops/sample/plan.h"
 
 namespace decant::cpu {

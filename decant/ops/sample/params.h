@@ -2,8 +2,12 @@
 #ifndef DECANT_OPS_SAMPLE_PARAMS_H_
 #define DECANT_OPS_SAMPLE_PARAMS_H_
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
+
+#include "decant/kernels/device_code.h"
+#include "decant/kernels/select.h"
 
 namespace decant {
 
@@ -40,15 +44,78 @@ static_assert(sizeof(SampleShape) == 8 && offsetof(SampleShape, vocab) == 0 &&
 
 // What one chunk of logits contributes when top_k does not limit the candidates.
 struct SampleChunk {
-  double sum;  // of exp((logit - max) / t); t is 1 for top_p's sake, temp if nothing is cut off
-  float max;   // after the penalty; -inf if there is no number
+  // Of exp((logit - max) / t); t is 1 for top_p's sake, temp if nothing is cut off. Metal has no
+  // double and counts in units of 2^-kSampleFractionBits, in which sums have no rounding and no
+  // order.
+#if defined(__METAL_VERSION__)
+  uint64_t sum;
+#else
+  double sum;
+#endif
+  float max;  // after the penalty; -inf if there is no number
   float unused;
 };
 static_assert(sizeof(SampleChunk) == 16 && offsetof(SampleChunk, sum) == 0 &&
               offsetof(SampleChunk, max) == 8);
 
+// Of the weights that Metal adds up: 2^14 of a chunk, each at most 1, fit 64 bits.
+DECANT_CONSTANT uint32_t kSampleFractionBits = 48;
+
 // Up to here each chunk hands its top_k best on; above, all logits are candidates.
-inline constexpr uint32_t kSampleSelectMax = 256;
+DECANT_CONSTANT uint32_t kSampleSelectMax = 256;
+// Of a group of either kernel on a GPU.
+DECANT_CONSTANT uint32_t kSampleThreads = 1024;
+DECANT_CONSTANT uint32_t kSampleMetalThreads = 256;
+
+#if !defined(__METAL_VERSION__)  // Metal: kernels.metal
+// Params as they are used: of a buffer nothing has been checked.
+struct SampleFilter {
+  explicit SampleFilter(const SampleParams& p)
+      : greedy(!(p.temp > 0)),
+        temp(p.temp),
+        top_k(greedy ? 1 : p.top_k),
+        top_p(p.top_p < 1 && p.top_p >= 0 ? p.top_p : 1),
+        min_p(p.min_p > 0 && p.min_p <= 1 ? p.min_p : 0),
+        penalty(p.repeat_penalty > 0 ? p.repeat_penalty : 1) {}
+
+  // Chunks hand on their best top_k, instead of the whole vocabulary being looked at.
+  bool selects() const { return top_k >= 1 && top_k <= kSampleSelectMax; }
+  // No token is excluded, so nothing needs to be ordered.
+  bool keeps_all() const { return top_k == 0 && top_p == 1 && min_p == 0; }
+
+  bool greedy;
+  float temp;
+  uint32_t top_k;
+  float top_p, min_p;
+  float penalty;
+};
+
+// Chunk states, then keys, then (unless the chunks select) the logits after the penalty.
+struct SampleWorkspace {
+  explicit SampleWorkspace(uint32_t vocab)
+      : chunks(select_chunks(vocab)),
+        keys_offset(chunks * sizeof(SampleChunk)),
+        logits_offset(keys_offset +
+                      sizeof(uint64_t) * std::max<size_t>(vocab, chunks * kSampleSelectMax)),
+        bytes(logits_offset + sizeof(float) * vocab) {}
+
+  template <typename Byte>
+  SampleChunk* chunk_states(Byte* base) const {
+    return reinterpret_cast<SampleChunk*>(base);
+  }
+  template <typename Byte>
+  uint64_t* keys(Byte* base) const {
+    return reinterpret_cast<uint64_t*>(base + keys_offset);
+  }
+  template <typename Byte>
+  float* logits(Byte* base) const {
+    return reinterpret_cast<float*>(base + logits_offset);
+  }
+
+  size_t chunks;
+  size_t keys_offset, logits_offset, bytes;
+};
+#endif
 
 }  // namespace decant
 

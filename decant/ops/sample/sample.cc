@@ -20,12 +20,19 @@ struct Kernels {
 
 const Kernels& kernels(const Device& device) {
   return device.registry().once<Kernels>([](KernelRegistry& registry) {
-    registry.add({.name = "sample_chunk_f32", .cpu = &cpu::sample_chunk});
-    registry.add({.name = "sample_draw", .cpu = &cpu::sample_draw});
-    return Kernels{.chunk = registry.resolve("sample_chunk_f32"),
-                   .draw = registry.resolve("sample_draw")};
+    const auto add = [&](const char* name, CpuKernel cpu, const char* entry) {
+      registry.add({.name = name,
+                    .cpu = cpu,
+                    .cuda = {.source = "decant/ops/sample/kernels.cu", .entry = entry},
+                    .metal = {.source = "decant/ops/sample/kernels.metal", .entry = name}});
+      return registry.resolve(name);
+    };
+    return Kernels{.chunk = add("sample_chunk_f32", &cpu::sample_chunk, "sample_chunk"),
+                   .draw = add("sample_draw", &cpu::sample_draw, "sample_draw")};
   });
 }
+
+const KernelListing kListing([](const Device& device) { kernels(device); });
 
 void validate(const SampleArgs& args) {
   const auto check = [](const char* name, const Buffer& buffer, DType dtype) {
@@ -109,16 +116,21 @@ void sample(CommandEncoder& encoder, const SampleArgs& args) {
                                ? args.workspace
                                : encoder.scratch(DType::kU8, {sample_workspace_bytes(shape.vocab)});
   const KernelArg params = params_arg(args.params, args.params_buffer);
+  // On Metal a group has so few threads that any number of registers lets it run.
+  const bool on_metal = encoder.device().info().backend == BackendKind::kMetal;
+  const uint32_t threads = on_metal ? kSampleMetalThreads : kSampleThreads;
   // Which parts of the workspace are written depends on the params.
-  encoder.dispatch(
-      k.chunk,
-      {params, bytes(shape), reads(args.logits), reads(args.history), reads(args.state),
-       reads_writes(workspace)},
-      {.grid = {select_chunks(shape.vocab)}, .shared_bytes = kSelectChunk * sizeof(float)});
+  encoder.dispatch(k.chunk,
+                   {params, bytes(shape), reads(args.logits), reads(args.history),
+                    reads(args.state), reads_writes(workspace)},
+                   {.grid = {select_chunks(shape.vocab)},
+                    .group = {threads},
+                    .shared_bytes = on_metal ? 0 : uint32_t{kSelectChunk * sizeof(float)},
+                    .programmatic = true});
   encoder.dispatch(k.draw,
                    {params, bytes(shape), reads(args.logits), reads_writes(args.history),
                     reads_writes(args.state), reads_writes(workspace), writes(args.token)},
-                   {});
+                   {.group = {threads}, .programmatic = true});
 }
 
 }  // namespace decant

@@ -5,18 +5,18 @@
 
 #include "decant/core/error.h"
 #include "decant/core/graph.h"
+#include "decant/kernels/philox.h"
 #include "decant/ops/sample/cases.h"
-#include "decant/ops/sample/philox.h"
 #include "decant/ops/sample/reference.h"
 #include "decant/ops/sample/sample.h"
 #include "testing/compare.h"
+#include "testing/devices.h"
 #include "testing/guarded.h"
-#include "testing/simd_targets.h"
 
 namespace decant {
 namespace {
 
-using testing::for_each_simd_target;
+using testing::for_each_device;
 using testing::Guarded;
 using testing::random_normal;
 
@@ -83,8 +83,7 @@ TEST(Philox, KnownAnswers) {
 }
 
 TEST(Sample, MatchesReference) {
-  const Device device = Device::cpu({.threads = 1});
-  for_each_simd_target([&](const std::string&) {
+  for_each_device([&](const Device& device) {
     for (const uint32_t vocab : kSampleVocabs) {
       Fixture f(device, vocab);
       for (const SampleCase& c : kSampleCases) {
@@ -118,39 +117,41 @@ TEST(Sample, MatchesReference) {
 // 20,000 tokens from one captured graph, with nothing done between replays, counted and compared
 // with the reference's distribution.
 TEST(Sample, DrawsTheDistributionFromAGraph) {
-  constexpr uint32_t kVocab = 60, kDraws = 20000;
-  const Device device = Device::cpu({.threads = 1});
-  for (const SampleParams& params :
-       {SampleParams{.temp = 1.5f, .seed = 1}, SampleParams{.temp = 0.8f, .top_k = 40, .seed = 2},
-        SampleParams{.temp = 2.0f, .top_p = 0.95f, .min_p = 0.02f, .seed = 3}}) {
-    SCOPED_TRACE(params.seed);
-    Fixture f(device, kVocab);
-    const std::vector<float> logits = random_normal(kVocab, 4);
-    f.logits.fill<float>(logits);
-    Graph graph =
-        Graph::capture(device, [&](CommandEncoder& encoder) { sample(encoder, f.args(params)); });
-    std::vector<double> count(kVocab, 0.0);
-    for (uint32_t i = 0; i < kDraws; ++i) {
-      graph.replay_and_wait();
-      count[static_cast<size_t>(f.token.view().span<int32_t>()[0])] += 1;
-    }
-    EXPECT_EQ(f.get_state().step, kDraws);
-    const std::vector<double> want = reference::sample_distribution(logits, params, {});
-    double chi_square = 0, freedom = -1;
-    for (size_t i = 0; i < kVocab; ++i) {
-      if (want[i] == 0) {
-        EXPECT_EQ(count[i], 0) << i;
-        continue;
+  constexpr uint32_t kVocab = 60;
+  const uint32_t draws = testing::on_metal() ? 3000 : 20000;  // the executor is slow
+  for_each_device([&](const Device& device) {
+    for (const SampleParams& params :
+         {SampleParams{.temp = 1.5f, .seed = 1}, SampleParams{.temp = 0.8f, .top_k = 40, .seed = 2},
+          SampleParams{.temp = 2.0f, .top_p = 0.95f, .min_p = 0.02f, .seed = 3}}) {
+      SCOPED_TRACE(params.seed);
+      Fixture f(device, kVocab);
+      const std::vector<float> logits = random_normal(kVocab, 4);
+      f.logits.fill<float>(logits);
+      Graph graph =
+          Graph::capture(device, [&](CommandEncoder& encoder) { sample(encoder, f.args(params)); });
+      std::vector<double> count(kVocab, 0.0);
+      for (uint32_t i = 0; i < draws; ++i) {
+        graph.replay_and_wait();
+        count[static_cast<size_t>(f.token.view().span<int32_t>()[0])] += 1;
       }
-      const double expected = want[i] * kDraws;
-      chi_square += (count[i] - expected) * (count[i] - expected) / expected;
-      freedom += 1;
+      EXPECT_EQ(f.get_state().step, draws);
+      const std::vector<double> want = reference::sample_distribution(logits, params, {});
+      double chi_square = 0, freedom = -1;
+      for (size_t i = 0; i < kVocab; ++i) {
+        if (want[i] == 0) {
+          EXPECT_EQ(count[i], 0) << i;
+          continue;
+        }
+        const double expected = want[i] * draws;
+        chi_square += (count[i] - expected) * (count[i] - expected) / expected;
+        freedom += 1;
+      }
+      ASSERT_GT(freedom, 10);
+      // Mean and variance of chi-square are the degrees of freedom and twice that: 4 deviations.
+      EXPECT_LT(chi_square, freedom + 4 * std::sqrt(2 * freedom));
+      EXPECT_GT(chi_square, freedom - 4 * std::sqrt(2 * freedom));
     }
-    ASSERT_GT(freedom, 10);
-    // Mean and variance of chi-square are the degrees of freedom and twice that: 4 deviations.
-    EXPECT_LT(chi_square, freedom + 4 * std::sqrt(2 * freedom));
-    EXPECT_GT(chi_square, freedom - 4 * std::sqrt(2 * freedom));
-  }
+  });
 }
 
 // The same tokens eagerly, from a graph, for any number of threads, and with params in a buffer.
@@ -193,8 +194,7 @@ TEST(Sample, SameTokensEveryWay) {
 }
 
 TEST(Sample, PenaltyLooksBackAsFarAsAsked) {
-  const Device device = Device::cpu({.threads = 1});
-  for_each_simd_target([&](const std::string&) {
+  for_each_device([&](const Device& device) {
     Fixture f(device, 5, 4);
     f.logits.fill<float>(std::vector<float>{4.0f, 3.9f, 3.8f, -1.0f, -1.1f});
     SampleParams params{.repeat_penalty = 2, .repeat_last_n = 2};
@@ -213,8 +213,7 @@ TEST(Sample, PenaltyLooksBackAsFarAsAsked) {
 }
 
 TEST(Sample, InfiniteAndNanLogits) {
-  const Device device = Device::cpu({.threads = 1});
-  for_each_simd_target([&](const std::string&) {
+  for_each_device([&](const Device& device) {
     for (const SampleCase& c : kSampleCases) {
       SCOPED_TRACE(c.name);
       constexpr uint32_t kVocab = 20000;
@@ -241,45 +240,47 @@ TEST(Sample, InfiniteAndNanLogits) {
 }
 
 TEST(Sample, ExtremeTemperatures) {
-  const Device device = Device::cpu();
-  Fixture f(device, 300);
-  std::vector<float> logits = random_normal(300, 9);
-  logits[123] = 50;
-  f.logits.fill<float>(logits);
-  for (const float temp : {1e-45f, 1e-39f, 1e-20f, 0.01f}) EXPECT_EQ(f.run({.temp = temp}), 123);
-  std::set<int32_t> seen;
-  for (int i = 0; i < 200; ++i) seen.insert(f.run({.temp = 3e38f}));
-  EXPECT_GT(seen.size(), 100u);
+  for_each_device([&](const Device& device) {
+    Fixture f(device, 300);
+    std::vector<float> logits = random_normal(300, 9);
+    logits[123] = 50;
+    f.logits.fill<float>(logits);
+    for (const float temp : {1e-45f, 1e-39f, 1e-20f, 0.01f}) EXPECT_EQ(f.run({.temp = temp}), 123);
+    std::set<int32_t> seen;
+    for (int i = 0; i < 200; ++i) seen.insert(f.run({.temp = 3e38f}));
+    EXPECT_GT(seen.size(), 100u);
+  });
 }
 
 // Nobody has checked params in a buffer.
 TEST(Sample, SenselessParamsInABuffer) {
-  const Device device = Device::cpu();
-  Fixture f(device, 300);
-  const std::vector<float> logits = random_normal(300, 9);
-  f.logits.fill<float>(logits);
-  const auto best =
-      static_cast<int32_t>(std::max_element(logits.begin(), logits.end()) - logits.begin());
-  SampleArgs args = f.args({});
-  args.params_buffer = f.params_buffer.view();
-  for (const float bad : {NAN, -1.0f, kInf, -kInf}) {
-    const SampleParams params{.temp = bad,
-                              .top_p = bad,
-                              .min_p = bad,
-                              .repeat_penalty = bad,
-                              .top_k = UINT32_MAX,
-                              .repeat_last_n = UINT32_MAX};
-    f.params_buffer.fill<SampleParams>({&params, 1});
-    f.set_state({});
-    sample(f.encoder, args);
-    f.encoder.commit_and_wait();
-    const int32_t token = f.token.view().span<int32_t>()[0];
-    EXPECT_TRUE(token >= 0 && token < 300);
-    if (!(bad > 0)) {
-      EXPECT_EQ(token, best);
+  for_each_device([&](const Device& device) {
+    Fixture f(device, 300);
+    const std::vector<float> logits = random_normal(300, 9);
+    f.logits.fill<float>(logits);
+    const auto best =
+        static_cast<int32_t>(std::max_element(logits.begin(), logits.end()) - logits.begin());
+    SampleArgs args = f.args({});
+    args.params_buffer = f.params_buffer.view();
+    for (const float bad : {NAN, -1.0f, kInf, -kInf}) {
+      const SampleParams params{.temp = bad,
+                                .top_p = bad,
+                                .min_p = bad,
+                                .repeat_penalty = bad,
+                                .top_k = UINT32_MAX,
+                                .repeat_last_n = UINT32_MAX};
+      f.params_buffer.fill<SampleParams>({&params, 1});
+      f.set_state({});
+      sample(f.encoder, args);
+      f.encoder.commit_and_wait();
+      const int32_t token = f.token.view().span<int32_t>()[0];
+      EXPECT_TRUE(token >= 0 && token < 300);
+      if (!(bad > 0)) {
+        EXPECT_EQ(token, best);
+      }
+      EXPECT_TRUE(f.intact());
     }
-    EXPECT_TRUE(f.intact());
-  }
+  });
 }
 
 TEST(Sample, RejectsBadArguments) {

@@ -5,6 +5,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "decant/kernels/device_code.h"
+
 namespace decant {
 
 struct SoftcapParams {
@@ -15,7 +17,7 @@ static_assert(sizeof(SoftcapParams) == 8 && offsetof(SoftcapParams, elements) ==
               offsetof(SoftcapParams, cap) == 4);
 
 // Elements that one group computes.
-inline constexpr uint32_t kSoftcapGroupElements = 4096;
+DECANT_CONSTANT uint32_t kSoftcapGroupElements = 4096;
 
 }  // namespace decant
 

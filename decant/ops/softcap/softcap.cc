@@ -19,10 +19,16 @@ struct Kernels {
 
 const Kernels& kernels(const Device& device) {
   return device.registry().once<Kernels>([](KernelRegistry& registry) {
-    registry.add({.name = "softcap_f32", .kind = OpKind::kElementwise, .cpu = &cpu::softcap});
+    registry.add({.name = "softcap_f32",
+                  .kind = OpKind::kElementwise,
+                  .cpu = &cpu::softcap,
+                  .cuda = {.source = "decant/ops/softcap/kernels.cu", .entry = "softcap"},
+                  .metal = {.source = "decant/ops/softcap/kernels.metal", .entry = "softcap_f32"}});
     return Kernels{.softcap = registry.resolve("softcap_f32")};
   });
 }
+
+const KernelListing kListing([](const Device& device) { kernels(device); });
 
 void validate(const SoftcapArgs& args) {
   const auto check = [&](const char* name, const Buffer& buffer) {
@@ -50,7 +56,8 @@ void softcap(CommandEncoder& encoder, const SoftcapArgs& args) {
   const SoftcapParams params{.elements = static_cast<uint32_t>(args.x.elements()), .cap = args.cap};
   encoder.dispatch(kernels(encoder.device()).softcap,
                    {bytes(params), reads(args.x), writes(args.out)},
-                   {.grid = {(params.elements - 1) / kSoftcapGroupElements + 1}});
+                   {.grid = {(params.elements - 1) / kSoftcapGroupElements + 1},
+                    .group = {kSoftcapGroupElements / 4}});
 }
 
 }  // namespace decant

@@ -8,13 +8,13 @@
 #include "decant/ops/softcap/reference.h"
 #include "decant/ops/softcap/softcap.h"
 #include "testing/compare.h"
+#include "testing/devices.h"
 #include "testing/guarded.h"
-#include "testing/simd_targets.h"
 
 namespace decant {
 namespace {
 
-using testing::for_each_simd_target;
+using testing::for_each_device;
 using testing::Guarded;
 using testing::random_normal;
 using testing::rows_near;
@@ -22,8 +22,7 @@ using testing::rows_near;
 constexpr float kInf = std::numeric_limits<float>::infinity();
 
 TEST(Softcap, MatchesReference) {
-  const Device device = Device::cpu();
-  for_each_simd_target([&](const std::string&) {
+  for_each_device([&](const Device& device) {
     for (const SoftcapCase& c : kSoftcapCases) {
       SCOPED_TRACE(c.elements);
       Guarded x(device, DType::kF32, {c.elements}), out(device, DType::kF32, {c.elements});
@@ -40,8 +39,7 @@ TEST(Softcap, MatchesReference) {
 }
 
 TEST(Softcap, ExtremesAndInPlace) {
-  const Device device = Device::cpu();
-  for_each_simd_target([&](const std::string&) {
+  for_each_device([&](const Device& device) {
     std::vector<float> values(40, 1e-20f);
     values[0] = values[39] = kInf;
     values[1] = values[38] = -kInf;

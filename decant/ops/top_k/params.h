@@ -5,6 +5,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "decant/kernels/device_code.h"
+
 namespace decant {
 
 struct TopKParams {
@@ -16,7 +18,7 @@ static_assert(sizeof(TopKParams) == 12 && offsetof(TopKParams, elements) == 0 &&
               offsetof(TopKParams, k) == 4 && offsetof(TopKParams, candidates) == 8);
 
 // Up to here each chunk hands on its k best; above, all of it.
-inline constexpr uint32_t kTopKSelectMax = 256;
+DECANT_CONSTANT uint32_t kTopKSelectMax = 256;
 
 }  // namespace decant
 

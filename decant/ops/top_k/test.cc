@@ -9,14 +9,14 @@
 #include "decant/ops/top_k/reference.h"
 #include "decant/ops/top_k/top_k.h"
 #include "testing/compare.h"
+#include "testing/devices.h"
 #include "testing/guarded.h"
-#include "testing/simd_targets.h"
 
 namespace decant {
 namespace {
 
 using testing::bits_equal;
-using testing::for_each_simd_target;
+using testing::for_each_device;
 using testing::Guarded;
 using testing::random_normal;
 
@@ -56,8 +56,7 @@ void check(const Device& device, std::span<const float> x, uint32_t k) {
 }
 
 TEST(TopK, MatchesReference) {
-  const Device device = Device::cpu();
-  for_each_simd_target([&](const std::string&) {
+  for_each_device([&](const Device& device) {
     for (const TopKCase& c : kTopKCases) {
       SCOPED_TRACE(fmt::format("{} of {}", c.k, c.elements));
       check(device, random_normal(c.elements, 1), c.k);
@@ -67,8 +66,7 @@ TEST(TopK, MatchesReference) {
 
 // Orders of values that make a selection by thresholds work hardest.
 TEST(TopK, HardOrders) {
-  const Device device = Device::cpu();
-  for_each_simd_target([&](const std::string&) {
+  for_each_device([&](const Device& device) {
     constexpr uint32_t kElems = 40000;
     std::vector<float> ascending(kElems), descending(kElems), equal(kElems, 2.5f), few(kElems),
         clustered(kElems, -1.0f);
@@ -87,8 +85,7 @@ TEST(TopK, HardOrders) {
 }
 
 TEST(TopK, InfinitiesAndNan) {
-  const Device device = Device::cpu();
-  for_each_simd_target([&](const std::string&) {
+  for_each_device([&](const Device& device) {
     for (const uint32_t n : {30u, 20000u}) {
       std::vector<float> x = random_normal(n, 3);
       for (uint32_t i = 0; i < n; i += 3) x[i] = NAN;

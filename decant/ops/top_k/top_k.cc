@@ -21,12 +21,19 @@ struct Kernels {
 
 const Kernels& kernels(const Device& device) {
   return device.registry().once<Kernels>([](KernelRegistry& registry) {
-    registry.add({.name = "top_k_chunk_f32", .cpu = &cpu::top_k_chunk});
-    registry.add({.name = "top_k_merge_f32", .cpu = &cpu::top_k_merge});
-    return Kernels{.chunk = registry.resolve("top_k_chunk_f32"),
-                   .merge = registry.resolve("top_k_merge_f32")};
+    const auto add = [&](const char* name, CpuKernel cpu, const char* entry) {
+      registry.add({.name = name,
+                    .cpu = cpu,
+                    .cuda = {.source = "decant/ops/top_k/kernels.cu", .entry = entry},
+                    .metal = {.source = "decant/ops/top_k/kernels.metal", .entry = name}});
+      return registry.resolve(name);
+    };
+    return Kernels{.chunk = add("top_k_chunk_f32", &cpu::top_k_chunk, "top_k_chunk"),
+                   .merge = add("top_k_merge_f32", &cpu::top_k_merge, "top_k_merge")};
   });
 }
+
+const KernelListing kListing([](const Device& device) { kernels(device); });
 
 void validate(const TopKArgs& args) {
   const auto check = [](const char* name, const Buffer& buffer, DType dtype) {
@@ -60,12 +67,13 @@ void top_k(CommandEncoder& encoder, const TopKArgs& args) {
                           .candidates = k <= kTopKSelectMax ? k : std::min(elements, kSelectChunk)};
   const uint32_t chunks = select_chunks(elements);
   const Buffer keys = encoder.scratch(DType::kI64, {chunks, params.candidates});
+  const uint32_t threads = encoder.device().info().backend == BackendKind::kMetal ? 256 : 1024;
   encoder.dispatch(kernels(encoder.device()).chunk, {bytes(params), reads(args.x), writes(keys)},
-                   {.grid = {chunks}});
+                   {.grid = {chunks}, .group = {threads}});
   encoder.dispatch(
       kernels(encoder.device()).merge,
       {bytes(params), reads(args.x), reads_writes(keys), writes(args.values), writes(args.ids)},
-      {});
+      {.group = {threads}});
 }
 
 }  // namespace decant

@@ -1,8 +1,8 @@
 // Philox4x32-10, a counter-based generator of random numbers: a pure function of key and counter,
 // so that any step's number can be had without the ones before it. Host and device code.
 // Source: Salmon, Moraes, Dror, Shaw, "Parallel Random Numbers: As Easy as 1, 2, 3", SC 2011.
-#ifndef DECANT_OPS_SAMPLE_PHILOX_H_
-#define DECANT_OPS_SAMPLE_PHILOX_H_
+#ifndef DECANT_KERNELS_PHILOX_H_
+#define DECANT_KERNELS_PHILOX_H_
 
 #include <cstdint>
 
@@ -24,6 +24,7 @@ inline Philox4 philox4x32_10(Philox4 counter, uint32_t key0, uint32_t key1) {
   return counter;
 }
 
+#if !defined(__METAL_VERSION__)  // Metal has no double
 // The uniform number of [0, 1), a multiple of 2^-53, that belongs to `step` of `seed`.
 inline double sample_uniform(uint64_t seed, uint64_t step) {
   const Philox4 r =
@@ -31,7 +32,8 @@ inline double sample_uniform(uint64_t seed, uint64_t step) {
                     static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32));
   return static_cast<double>((uint64_t{r.x[0]} << 32 | r.x[1]) >> 11) * 0x1p-53;
 }
+#endif
 
 }  // namespace decant
 
-#endif  // DECANT_OPS_SAMPLE_PHILOX_H_
+#endif  // DECANT_KERNELS_PHILOX_H_

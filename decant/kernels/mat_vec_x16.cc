@@ -1,0 +1,230 @@
+// mat_vec_rows_q8 for weights with sixteen rows side by side (block_formats/x16.h): a lane is a
+// row.
+//
+// A core multiplies 25 to 50 GB/s of weights, twice what memory gives it, and one stream of
+// addresses, front to back, is what prefetchers are made for: nothing is prefetched by hand.
+#include <cstring>
+#include <type_traits>
+
+#include "decant/core/error.h"
+#include "decant/kernels/block_formats/x16.h"
+#include "decant/kernels/mat_vec_q8.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "decant/kernels/mat_vec_x16.cc"
+#include <hwy/foreach_target.h>
+#include <hwy/highway.h>
+
+#include "decant/kernels/block_formats/dot_bytes-inl.h"
+#include "decant/kernels/block_formats/unpack-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace decant::cpu::HWY_NAMESPACE {
+using namespace decant::HWY_NAMESPACE;
+
+constexpr size_t kLanes = hn::MaxLanes(DotInts());  // rows of a vector
+constexpr size_t kVectors = kX16Rows / kLanes;
+
+using Ints = hn::Vec<DotInts>;
+using Floats = hn::Vec<DotFloats>;
+using Words = hn::Vec<hn::Repartition<uint32_t, DotBytes>>;  // x86 shifts no bytes
+
+// Four bytes of each row of a vector, the first of them at `from`.
+HWY_INLINE hn::Vec<DotBytes> load_rows(const void* from) {
+  return hn::LoadU(DotBytes(), static_cast<const uint8_t*>(from));
+}
+HWY_INLINE Words load_words(const void* from) {
+  return hn::BitCast(hn::Repartition<uint32_t, DotBytes>(), load_rows(from));
+}
+// The bits of kMask of every byte, after a shift to the left or, if it is negative, to the right.
+template <int kShift, uint8_t kMask>
+HWY_INLINE hn::Vec<DotBytes> masked_bits(Words words) {
+  const DotBytes d;
+  if constexpr (kShift > 0) words = hn::ShiftLeft<kShift>(words);
+  if constexpr (kShift < 0) words = hn::ShiftRight<-kShift>(words);
+  return hn::And(hn::BitCast(d, words), hn::Set(d, kMask));
+}
+template <class T>
+HWY_INLINE Floats load_small(const T* from) {
+  const hn::Rebind<T, DotFloats> d_small;
+  return hn::ConvertTo(DotFloats(), hn::PromoteTo(DotInts(), hn::LoadU(d_small, from)));
+}
+
+// A group of 32 activations of a token.
+struct Group {
+  const Q8Chunk& chunk;
+  size_t i;  // of the chunk's eight
+
+  Floats scale() const { return hn::Set(DotFloats(), chunk.scale32[i]); }
+  Floats sum() const { return hn::Set(DotFloats(), chunk.sum32[i]); }  // times the scale
+  int32_t minus_sum(size_t half) const { return chunk.minus_sum16[2 * i + half]; }
+  int32_t minus_sum() const { return minus_sum(0) + minus_sum(1); }
+  // Activations 4 j to 4 j + 3 in every lane.
+  template <size_t j>
+  HWY_INLINE hn::Vec<DotSigned> four() const {
+    // The chunk holds the last 16 of a group 64 bytes behind its first 16.
+    const int8_t* q = chunk.q + i / 4 * 128 + i % 4 * 16 + (j < 4 ? 4 * j : 64 + 4 * (j - 4));
+    int32_t word;
+    std::memcpy(&word, q, sizeof word);
+    return hn::BitCast(DotSigned(), hn::Set(DotInts(), word));
+  }
+};
+
+// Columns 8 i to 8 i + 3 and 8 i + 4 to 8 i + 7 of a group, of each row of a vector.
+struct Columns {
+  hn::Vec<DotBytes> first, second;
+};
+HWY_INLINE Columns nibble_columns(const NibblesX16& nibbles, size_t i, size_t row) {
+  const Words both = load_words(nibbles[i][row]);
+  return {masked_bits<0, 15>(both), masked_bits<-4, 15>(both)};
+}
+
+// The products of columns(0) to columns(3) with a group, or of two of them with its first or second
+// half. The offset's share, of which `minus_sum` is the factor, is added once.
+template <class W, size_t i, class Get>
+HWY_INLINE Ints dot_eight(int32_t minus_sum, const Group& x, const Get& columns) {
+  const Columns w = columns(std::integral_constant<size_t, i>());
+  const auto minus_sums = minus_sum == 0 ? hn::Zero(DotInts()) : hn::Set(DotInts(), minus_sum);
+  return dot_bytes<W>(minus_sums, w.first, x.four<2 * i>(), w.second, x.four<2 * i + 1>());
+}
+template <class W, size_t half, class Get>
+HWY_INLINE Ints dot_half(int32_t minus_sum, const Group& x, const Get& columns) {
+  return hn::Add(dot_eight<W, 2 * half>(minus_sum, x, columns),
+                 dot_eight<W, 2 * half + 1>(0, x, columns));
+}
+template <class W, class Get>
+HWY_INLINE Ints dot_group(const Group& x, const Get& columns) {
+  return hn::Add(dot_half<W, 0>(x.minus_sum(), x, columns), dot_half<W, 1>(0, x, columns));
+}
+HWY_INLINE Floats add_scaled(Ints dot, Floats scale, Floats sum) {
+  return hn::MulAdd(hn::ConvertTo(DotFloats(), dot), scale, sum);
+}
+
+// --- Formats: Block, the groups it has, and
+//   add(block, g, row, x, sum) = sum + the products of group g of the rows from `row` on
+
+struct X16Q4_0 {
+  using Block = BlockQ4_0_X16;
+  static constexpr size_t kGroups = 1;
+  static HWY_INLINE Floats add(const Block& block, size_t, size_t row, const Group& x, Floats sum) {
+    const auto dot = dot_group<DotOffset6<8>>(
+        x, [&](auto i) HWY_ATTR { return nibble_columns(block.qs, i, row); });
+    return add_scaled(dot, hn::Mul(load_f16(DotFloats(), block.d + row), x.scale()), sum);
+  }
+};
+
+struct X16Q5_0 {
+  using Block = BlockQ5_0_X16;
+  static constexpr size_t kGroups = 1;
+  static HWY_INLINE Floats add(const Block& block, size_t, size_t row, const Group& x, Floats sum) {
+    const Words bits = load_words(block.qh[row]);
+    const auto dot = dot_group<DotOffset6<16>>(x, [&](auto i) HWY_ATTR {
+      const Columns low = nibble_columns(block.qs, i, row);
+      constexpr int kBit = 2 * static_cast<int>(decltype(i)::value);
+      return Columns{hn::Or(low.first, masked_bits<4 - kBit, 16>(bits)),
+                     hn::Or(low.second, masked_bits<3 - kBit, 16>(bits))};
+    });
+    return add_scaled(dot, hn::Mul(load_f16(DotFloats(), block.d + row), x.scale()), sum);
+  }
+};
+
+struct X16Q8_0 {
+  using Block = BlockQ8_0_X16;
+  static constexpr size_t kGroups = 1;
+  static HWY_INLINE Floats add(const Block& block, size_t, size_t row, const Group& x, Floats sum) {
+    const auto dot = dot_group<DotSigned8>(x, [&](auto i) HWY_ATTR {
+      return Columns{load_rows(block.qs[2 * i][row]), load_rows(block.qs[2 * i + 1][row])};
+    });
+    return add_scaled(dot, hn::Mul(load_f16(DotFloats(), block.d + row), x.scale()), sum);
+  }
+};
+
+struct X16Q4_K {
+  using Block = BlockQ4_K_X16;
+  static constexpr size_t kGroups = 8;
+  static HWY_INLINE Floats add(const Block& block, size_t g, size_t row, const Group& x,
+                               Floats sum) {
+    const DotFloats d;
+    const auto dot = dot_group<DotUnsigned6>(
+        x, [&](auto i) HWY_ATTR { return nibble_columns(block.qs[g], i, row); });
+    const auto scale = hn::Mul(load_f16(d, block.d + row), load_small(block.scales[g] + row));
+    const auto min = hn::Mul(load_f16(d, block.dmin + row), load_small(block.mins[g] + row));
+    return add_scaled(dot, hn::Mul(scale, x.scale()), hn::NegMulAdd(min, x.sum(), sum));
+  }
+};
+
+struct X16Q6_K {
+  using Block = BlockQ6_K_X16;
+  static constexpr size_t kGroups = 8;
+  static HWY_INLINE Floats add(const Block& block, size_t g, size_t row, const Group& x,
+                               Floats sum) {
+    using W = DotOffset6<32>;
+    const BlockQ6_K_X16::Group& group = block.groups[g];
+    const Words bits[2] = {load_words(group.qh[0][row]), load_words(group.qh[1][row])};
+    const auto columns = [&](auto i) HWY_ATTR {
+      const Columns low = nibble_columns(group.ql, i, row);
+      constexpr int kIndex = static_cast<int>(decltype(i)::value);
+      const Words high = bits[kIndex / 2];
+      constexpr int kShift = 4 - 4 * (kIndex % 2);  // of the first four's fields
+      return Columns{hn::Or(low.first, masked_bits<kShift, 0x30>(high)),
+                     hn::Or(low.second, masked_bits<kShift - 2, 0x30>(high))};
+    };
+    const auto factor = hn::Mul(load_f16(DotFloats(), block.d + row), x.scale());
+    const auto scale = [&](size_t half) HWY_ATTR {
+      return hn::Mul(factor, load_small(block.scales[2 * g + half] + row));
+    };
+    sum = add_scaled(dot_half<W, 0>(x.minus_sum(0), x, columns), scale(0), sum);
+    return add_scaled(dot_half<W, 1>(x.minus_sum(1), x, columns), scale(1), sum);
+  }
+};
+
+template <class F>
+HWY_INLINE void mat_vec_x16(const MatVecRowsQ8& job) {
+  const DotFloats d;
+  const size_t groups = job.cols / kQ8Elems, blocks = groups / F::kGroups;
+  const auto* HWY_RESTRICT block =
+      reinterpret_cast<const typename F::Block*>(job.weight) + job.begin / kX16Rows * blocks;
+  float* HWY_RESTRICT out = job.out;
+  for (size_t at = job.begin; at < job.end; at += kX16Rows, out += kX16Rows) {
+    Floats sums[kVectors];
+    for (Floats& sum : sums) sum = hn::Zero(d);
+    for (size_t g = 0; g < groups; ++g) {
+      const Group x{job.x[g / 8], g % 8};
+      HWY_UNROLL(4)
+      for (size_t v = 0; v < kVectors; ++v)
+        sums[v] = F::add(*block, g % F::kGroups, v * kLanes, x, sums[v]);
+      if ((g + 1) % F::kGroups == 0) ++block;
+    }
+    HWY_UNROLL(4)
+    for (size_t v = 0; v < kVectors; ++v) hn::StoreU(sums[v], d, out + v * kLanes);
+  }
+}
+
+#define DECANT_MAT_VEC(format, Format) \
+  void mat_vec_##format##_x16(const MatVecRowsQ8& job) { mat_vec_x16<X16##Format>(job); }
+DECANT_FOR_EACH_X16_FORMAT(DECANT_MAT_VEC)
+#undef DECANT_MAT_VEC
+
+}  // namespace decant::cpu::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace decant::cpu {
+#define DECANT_MAT_VEC(format, Format) HWY_EXPORT(mat_vec_##format##_x16);
+DECANT_FOR_EACH_X16_FORMAT(DECANT_MAT_VEC)
+#undef DECANT_MAT_VEC
+
+void mat_vec_rows_x16(DType dtype, const MatVecRowsQ8& job) {
+  switch (dtype) {
+#define DECANT_MAT_VEC(format, Format) \
+  case DType::k##Format##_X16:         \
+    return HWY_DYNAMIC_DISPATCH(mat_vec_##format##_x16)(job);
+    DECANT_FOR_EACH_X16_FORMAT(DECANT_MAT_VEC)
+#undef DECANT_MAT_VEC
+    default:
+      fail(ErrorKind::kUnsupportedDtype, "mat_vec: dtype must be an x16 format, got {}",
+           to_string(dtype));
+  }
+}
+}  // namespace decant::cpu
+#endif

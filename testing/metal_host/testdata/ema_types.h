@@ -1,0 +1,4 @@
+struct ema_params {
+  uint length;
+  float decay;
+};
