@@ -9,6 +9,7 @@ namespace decant {
 enum class Activations : uint8_t {
   kF32,  // multiplies them as they are
   kQ8,   // rounds them to 8 bits first, as kernels/block_formats/q8_row.h says: integer products
+  kQ16,  // rounds what that leaves over in the same way: 16 bits, for mat_mul with packed weights
 };
 
 }  // namespace decant

@@ -47,18 +47,43 @@ DECANT_FOR_EACH_BLOCK_FORMAT(DECANT_MAT_VEC)
 
 void round_to_q8(const float* x, size_t cols, Q8Chunk* to) { quantize_row(x, cols, to); }
 
+void round_to_q16(const float* x, size_t cols, Q8Chunk* to) {
+  quantize_row(x, cols, to);
+  constexpr size_t kElems = sizeof to->q;
+  const hn::CappedTag<float, 16> d;
+  const hn::Rebind<int8_t, decltype(d)> d8;
+  Q8Chunk* HWY_RESTRICT rest = to + q8_chunks(cols);
+  HWY_ALIGN float left[kElems];
+  for (size_t at = 0; at < cols; at += kElems, ++to, ++rest) {
+    const size_t elems = std::min(cols - at, kElems);
+    for (size_t i = 0; i < elems; i += hn::Lanes(d)) {
+      const size_t g = i / kQ8Elems;
+      const int8_t* q = to->q + g / 4 * 128 + g % 4 * 16 + i % kQ8Elems / 16 * 64 + i % 16;
+      const auto whole =
+          hn::ConvertTo(d, hn::PromoteTo(hn::RebindToSigned<decltype(d)>(), hn::LoadU(d8, q)));
+      hn::Store(hn::NegMulAdd(whole, hn::Set(d, to->scale32[g]), hn::LoadU(d, x + at + i)), d,
+                left + i);
+    }
+    quantize_row(left, elems, rest);
+  }
+}
+
 }  // namespace decant::cpu::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
 namespace decant::cpu {
 HWY_EXPORT(round_to_q8);
+HWY_EXPORT(round_to_q16);
 #define DECANT_MAT_VEC(format, Format) HWY_EXPORT(mat_vec_##format##_q8);
 DECANT_FOR_EACH_BLOCK_FORMAT(DECANT_MAT_VEC)
 #undef DECANT_MAT_VEC
 
 void round_to_q8(const float* x, size_t cols, Q8Chunk* to) {
   HWY_DYNAMIC_DISPATCH(round_to_q8)(x, cols, to);
+}
+void round_to_q16(const float* x, size_t cols, Q8Chunk* to) {
+  HWY_DYNAMIC_DISPATCH(round_to_q16)(x, cols, to);
 }
 
 void mat_vec_rows_q8(DType dtype, const MatVecRowsQ8& job) {

@@ -4,6 +4,7 @@
 #define DECANT_KERNELS_MAT_VEC_Q8_H_
 
 #include <cstddef>
+#include <cstdint>
 
 #include "decant/core/dtype.h"
 #include "decant/kernels/block_formats/q8_row.h"
@@ -13,12 +14,17 @@ namespace decant::cpu {
 // to[0, q8_chunks(cols)) := x[0, cols) rounded, with cols a multiple of 32.
 void round_to_q8(const float* x, size_t cols, Q8Chunk* to);
 
+// The same and, in to[q8_chunks(cols), 2 q8_chunks(cols)), what that left over, rounded in the same
+// way: 16 bits in all.
+void round_to_q16(const float* x, size_t cols, Q8Chunk* to);
+
 struct MatVecRowsQ8 {
   const std::byte* weight;  // of row 0; any alignment that the format allows
   size_t cols;
-  size_t begin, end;  // rows to compute, at least one; multiples of 16 for x16 formats
-  const Q8Chunk* x;   // [q8_chunks(cols)], as round_to_q8 leaves it
-  float* out;         // [end - begin]
+  size_t begin, end;   // rows to compute, at least one; multiples of 16 for x16 formats
+  const Q8Chunk* x;    // as round_to_q8 leaves it or, with two terms, round_to_q16
+  float* out;          // [end - begin]
+  uint32_t terms = 1;  // two for x16 formats alone
 };
 
 // out[i] = row (begin + i) . x. A row's sum depends on the row alone, not on what it is computed

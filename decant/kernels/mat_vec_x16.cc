@@ -1,8 +1,8 @@
 // mat_vec_rows_q8 for weights with sixteen rows side by side (block_formats/x16.h): a lane is a
 // row.
 //
-// A core multiplies 25 to 50 GB/s of weights, twice what memory gives it, and one stream of
-// addresses, front to back, is what prefetchers are made for: nothing is prefetched by hand.
+// A core multiplies 25 to 50 GB/s of weights, more than memory gives it, so what counts is that
+// reads are always under way: two streams of addresses, each prefetched.
 #include <cstring>
 #include <type_traits>
 
@@ -12,6 +12,7 @@
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "decant/kernels/mat_vec_x16.cc"
+#include <hwy/cache_control.h>
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
@@ -178,26 +179,69 @@ struct X16Q6_K {
   }
 };
 
+// What a core reads next must be on its way already: the prefetchers alone reach two thirds of
+// this.
+constexpr size_t kAhead = 1024;  // bytes; may lie past the weights: a prefetch cannot fault
+
+// Sixteen rows, whose blocks are walked one after the other.
+template <class F>
+struct SixteenRows {
+  using Block = typename F::Block;
+  static constexpr size_t kGroupBytes = sizeof(Block) / F::kGroups;
+  const Block* block;
+  Floats sums[kVectors];
+
+  HWY_INLINE void start(const Block* first) {
+    block = first;
+    for (Floats& sum : sums) sum = hn::Zero(DotFloats());
+  }
+  // Adds the products with group `number` of the activations, whose terms are `chunks` apart.
+  template <size_t kTerms>
+  HWY_INLINE void add(size_t number, const Q8Chunk* HWY_RESTRICT x, size_t chunks) {
+    const size_t g = number % F::kGroups;
+    const auto* next = reinterpret_cast<const std::byte*>(block) + g * kGroupBytes + kAhead;
+    for (size_t i = 0; i < kGroupBytes; i += 64) hwy::Prefetch(next + i);
+    HWY_UNROLL(4)
+    for (size_t v = 0; v < kVectors; ++v)
+      for (size_t term = 0; term < kTerms; ++term)
+        sums[v] = F::add(*block, g, v * kLanes, Group{x[term * chunks + number / 8], number % 8},
+                         sums[v]);
+    if (g + 1 == F::kGroups) ++block;
+  }
+  HWY_INLINE void store(float* HWY_RESTRICT out) const {
+    HWY_UNROLL(4)
+    for (size_t v = 0; v < kVectors; ++v) hn::StoreU(sums[v], DotFloats(), out + v * kLanes);
+  }
+};
+
+// kTerms: of the activations, the rounded ones and what the rounding left over.
+template <class F, size_t kTerms>
+HWY_INLINE void mat_vec_x16(const MatVecRowsQ8& job) {
+  const size_t groups = job.cols / kQ8Elems, blocks = groups / F::kGroups;
+  const size_t chunks = q8_chunks(job.cols);
+  const auto* block =
+      reinterpret_cast<const typename F::Block*>(job.weight) + job.begin / kX16Rows * blocks;
+  // Two streams of addresses, from both halves of the rows, keep more reads under way than one.
+  const size_t count = (job.end - job.begin) / kX16Rows, half = (count + 1) / 2;
+  for (size_t at = 0; at < half; ++at) {
+    const bool both = at + half < count;
+    SixteenRows<F> first, second;
+    first.start(block + at * blocks);
+    second.start(block + (both ? at + half : at) * blocks);
+    for (size_t g = 0; g < groups; ++g) {
+      first.template add<kTerms>(g, job.x, chunks);
+      if (both) second.template add<kTerms>(g, job.x, chunks);
+    }
+    first.store(job.out + at * kX16Rows);
+    if (both) second.store(job.out + (at + half) * kX16Rows);
+  }
+}
 template <class F>
 HWY_INLINE void mat_vec_x16(const MatVecRowsQ8& job) {
-  const DotFloats d;
-  const size_t groups = job.cols / kQ8Elems, blocks = groups / F::kGroups;
-  const auto* HWY_RESTRICT block =
-      reinterpret_cast<const typename F::Block*>(job.weight) + job.begin / kX16Rows * blocks;
-  float* HWY_RESTRICT out = job.out;
-  for (size_t at = job.begin; at < job.end; at += kX16Rows, out += kX16Rows) {
-    Floats sums[kVectors];
-    for (Floats& sum : sums) sum = hn::Zero(d);
-    for (size_t g = 0; g < groups; ++g) {
-      const Group x{job.x[g / 8], g % 8};
-      HWY_UNROLL(4)
-      for (size_t v = 0; v < kVectors; ++v)
-        sums[v] = F::add(*block, g % F::kGroups, v * kLanes, x, sums[v]);
-      if ((g + 1) % F::kGroups == 0) ++block;
-    }
-    HWY_UNROLL(4)
-    for (size_t v = 0; v < kVectors; ++v) hn::StoreU(sums[v], d, out + v * kLanes);
-  }
+  if (job.terms == 2)
+    mat_vec_x16<F, 2>(job);
+  else
+    mat_vec_x16<F, 1>(job);
 }
 
 #define DECANT_MAT_VEC(format, Format) \

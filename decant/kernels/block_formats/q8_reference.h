@@ -37,6 +37,16 @@ inline std::vector<double> rounded_q8(std::span<const float> x) {
   return rounded;
 }
 
+// The same with what that leaves over, itself rounded to f32, rounded in the same way.
+inline std::vector<double> rounded_q16(std::span<const float> x) {
+  std::vector<double> rounded = rounded_q8(x);
+  std::vector<float> left(x.size());
+  for (size_t i = 0; i < x.size(); ++i) left[i] = static_cast<float>(x[i] - rounded[i]);
+  const std::vector<double> rest = rounded_q8(left);
+  for (size_t i = 0; i < x.size(); ++i) rounded[i] += rest[i];
+  return rounded;
+}
+
 }  // namespace decant::reference
 
 #endif  // DECANT_KERNELS_BLOCK_FORMATS_Q8_REFERENCE_H_

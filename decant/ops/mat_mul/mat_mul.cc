@@ -25,7 +25,9 @@ DECANT_FOR_EACH_WEIGHT_FORMAT(DECANT_MAT_MUL)
   void mat_mul_##format##_q8(const CpuGroup& group);
 DECANT_FOR_EACH_BLOCK_FORMAT(DECANT_MAT_MUL)
 #undef DECANT_MAT_MUL
-#define DECANT_MAT_VEC(format, Format) void mat_vec_##format##_x16_q8(const CpuGroup& group);
+#define DECANT_MAT_VEC(format, Format)                   \
+  void mat_vec_##format##_x16_q8(const CpuGroup& group); \
+  void mat_vec_##format##_x16_q16(const CpuGroup& group);
 DECANT_FOR_EACH_X16_FORMAT(DECANT_MAT_VEC)
 #undef DECANT_MAT_VEC
 }  // namespace cpu
@@ -66,7 +68,7 @@ struct Kernels {
       : cuda_mat_vec(registry), cuda_activations(registry), cuda_mat_mul(registry) {}
 
   // By dtype; null where a weight may not have it.
-  std::array<Kernel, 256> mat_vec{}, mat_vec_q8{}, mat_mul{}, mat_mul_q8{};
+  std::array<Kernel, 256> mat_vec{}, mat_vec_q8{}, mat_vec_q16{}, mat_mul{}, mat_mul_q8{};
   KernelVariants<CudaVariant> cuda_mat_vec, cuda_activations, cuda_mat_mul;
 };
 
@@ -90,16 +92,19 @@ const Kernels& kernels(const Device& device) {
       registry.resolve("mat_mul_" #format "_f32");
     DECANT_FOR_EACH_WEIGHT_FORMAT(DECANT_MAT_MUL)
 #undef DECANT_MAT_MUL
-    const auto add_q8 = [&](const char* name, CpuKernel cpu, DType dtype) {
+    const auto add = [&](auto& to, const char* name, CpuKernel cpu, DType dtype) {
       registry.add({.name = name, .kind = OpKind::kMatMul, .cpu = cpu});
-      kernels.mat_vec_q8[static_cast<size_t>(dtype)] = registry.resolve(name);
+      to[static_cast<size_t>(dtype)] = registry.resolve(name);
     };
 #define DECANT_MAT_VEC(format, Format) \
-  add_q8("mat_vec_" #format "_q8", &cpu::mat_vec_##format##_q8, DType::k##Format);
+  add(kernels.mat_vec_q8, "mat_vec_" #format "_q8", &cpu::mat_vec_##format##_q8, DType::k##Format);
     DECANT_FOR_EACH_BLOCK_FORMAT(DECANT_MAT_VEC)
 #undef DECANT_MAT_VEC
-#define DECANT_MAT_VEC(format, Format) \
-  add_q8("mat_vec_" #format "_x16_q8", &cpu::mat_vec_##format##_x16_q8, DType::k##Format##_X16);
+#define DECANT_MAT_VEC(format, Format)                                                      \
+  add(kernels.mat_vec_q8, "mat_vec_" #format "_x16_q8", &cpu::mat_vec_##format##_x16_q8,    \
+      DType::k##Format##_X16);                                                              \
+  add(kernels.mat_vec_q16, "mat_vec_" #format "_x16_q16", &cpu::mat_vec_##format##_x16_q16, \
+      DType::k##Format##_X16);
     DECANT_FOR_EACH_X16_FORMAT(DECANT_MAT_VEC)
 #undef DECANT_MAT_VEC
 #define DECANT_MAT_MUL(format, Format)                        \
@@ -170,8 +175,8 @@ void validate(const MatMulArgs& args) {
 
 void validate_x16(const MatMulArgs& args, const Device& device) {
   const std::string_view name = to_string(args.weight.dtype());
-  require(device.info().backend == BackendKind::kCpu && args.activations == Activations::kQ8,
-          "mat_mul: weight: {} is for CPUs, with activations kQ8", name);
+  require(device.info().backend == BackendKind::kCpu && args.activations != Activations::kF32,
+          "mat_mul: weight: {} is for CPUs, with activations kQ8 or kQ16", name);
   require(args.weight.shape()[0] % kX16Rows == 0,
           "mat_mul: weight: {} needs a multiple of 16 rows, got {}", name, args.weight.shape()[0]);
 }
@@ -207,6 +212,7 @@ Plan plan(const MatMulArgs& args, const Device& device) {
             .launch = {}};
   MatMulParams& p = plan.params;
   const bool q8 = args.activations == Activations::kQ8 && all.mat_vec_q8[dtype];
+  const bool q16 = args.activations == Activations::kQ16 && all.mat_vec_q16[dtype];
   if (device.info().backend == BackendKind::kMetal) {
     plan.kernel = (p.tokens <= kMatVecMaxTokens ? all.mat_vec : all.mat_mul)[dtype];
     plan_metal(plan);
@@ -221,9 +227,9 @@ Plan plan(const MatMulArgs& args, const Device& device) {
     else
       p.group_rows = groups(p.group_rows, 4) * 4;
     size_t shared_bytes = cpu::mat_vec_scratch_floats(p.cols) * sizeof(float);
-    if (q8) {
-      plan.kernel = all.mat_vec_q8[dtype];
-      shared_bytes = p.tokens * q8_bytes(p.cols);
+    if (q8 || q16) {
+      plan.kernel = (q8 ? all.mat_vec_q8 : all.mat_vec_q16)[dtype];
+      shared_bytes = p.tokens * (q8 ? 1 : 2) * q8_bytes(p.cols);
     }
     plan.launch = {.grid = {groups(p.rows, p.group_rows)},
                    .shared_bytes = static_cast<uint32_t>(shared_bytes)};

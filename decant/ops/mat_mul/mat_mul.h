@@ -9,13 +9,14 @@ namespace decant {
 
 // out[t][r] = sum over c of x[t][c] * weight[r][c], the layout of linear layers in GGUF files.
 struct MatMulArgs {
-  // [rows, cols]: f32, f16, bf16, or q4_0 to q8_0 or q2_k to q6_k; or, on a CPU with kQ8, what
-  // pack_weights made.
+  // [rows, cols]: f32, f16, bf16, or q4_0 to q8_0 or q2_k to q6_k; or, on a CPU with kQ8 or kQ16,
+  // what pack_weights made.
   Buffer weight;
   Buffer x;    // f32 [n, cols]
   Buffer out;  // f32 [n, rows]
   // kQ8: x is rounded to 8 bits (kernels/block_formats/q8_row.h) where weight has a block format.
-  // On Metal, which has no integer products to gain by it, x is never rounded.
+  // kQ16: to 16 bits, where weight is packed. On Metal, which has no integer products to gain by
+  // it, x is never rounded.
   Activations activations = Activations::kF32;
   // A hint for one token in a CUDA graph, where a dispatch is launched, and asks for its weights,
   // while the one before it runs: the next one is launched already while this one waits for its

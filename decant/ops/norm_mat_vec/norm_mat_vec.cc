@@ -201,6 +201,8 @@ void validate(const NormMatVecArgs& args, BackendKind backend) {
     else
       require(!*buffer, "norm_mat_vec: {}: expected none without a delta", name);
   }
+  require(args.activations != Activations::kQ16,
+          "norm_mat_vec: activations: expected kF32 or kQ8, got kQ16");
   validate_weights(args, backend);
   validate_overlaps(args);
 }

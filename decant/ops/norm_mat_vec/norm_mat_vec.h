@@ -38,7 +38,7 @@ struct NormMatVecArgs {
   std::array<Buffer, 3> weights;
   std::array<Buffer, 3> outs;        // f32 [rows_i]; with kGeluMul only the first
   Combine combine = Combine::kNone;  // kGeluMul needs two weights of one shape
-  // kQ8, on a CPU: h is rounded to 8 bits (kernels/block_formats/q8_row.h) for weights in a block
+  // kF32 or kQ8. kQ8, on a CPU: h is rounded to 8 bits (kernels/block_formats/q8_row.h) for weights in a block
   // format. Other devices never round it.
   Activations activations = Activations::kF32;
   // A hint: what dispatches after the next one will read. A GPU whose memory would be idle fetches

@@ -365,6 +365,8 @@ TEST_F(NormMatVecErrors, Weights) {
         a.weights[0] = device.buffer(DType::kQ8_0_X16, {4, 64});
       },
       "norm_mat_vec: weights[0]: q8_0_x16 needs a multiple of 16 rows, got 4");
+  rejected([](A& a) { a.activations = Activations::kQ16; },
+           "norm_mat_vec: activations: expected kF32 or kQ8, got kQ16");
   rejected([&](A& a) { a.outs[1] = {}; }, "norm_mat_vec: outs[1]: expected a buffer, got none");
   rejected([&](A& a) { a.outs[1] = f32({5}); },
            "norm_mat_vec: outs[1]: expected 4 elements as its weight has rows, got 5");
