@@ -6,80 +6,17 @@
 // asynchronously: before the launch waits for its predecessor, and kStages tiles ahead. There every
 // thread takes items of 32 columns of a row (weight_dot.cuh); a row's items are summed by a warp.
 // So all threads have work in matrices of a few hundred rows, and a long matrix streams. With one
-// stage, a team has one tile at most.
+// stage, a team has one tile at most, and unpacks its weights to registers before it waits.
 #ifndef DECANT_KERNELS_MAT_VEC_CUH_
 #define DECANT_KERNELS_MAT_VEC_CUH_
 
 #include "decant/kernels/ptx.cuh"
+#include "decant/kernels/vector_in_shared.cuh"
 #include "decant/kernels/weight_dot.cuh"
 
 namespace decant {
 
-constexpr uint32_t ceil_div(uint32_t a, uint32_t b) { return (a + b - 1) / b; }
 constexpr uint32_t max_of(uint32_t a, uint32_t b) { return a > b ? a : b; }
-
-// A vector in shared memory as weight_dot.cuh wants it. Planes of 16 bytes, so that lanes with
-// neighbouring items read neighbouring banks.
-template <uint32_t kCols, bool kIntegers, bool kFloats>
-struct VectorInShared {
-  static constexpr uint32_t kItems = ceil_div(kCols, 32);
-  static constexpr uint32_t kChunks =
-      ceil_div(kCols, 128);  // 128 columns: what a warp puts at once
-
-  uint4 words[kIntegers ? 6 * kItems : 1];  // hi 0 to 15, hi 16 to 31, mid, mid, lo, lo
-  float4 scales[kIntegers ? kItems : 1];    // scale, sum, sums
-  float4 floats[kFloats ? 8 * kItems : 1];
-
-  // Called by a warp: lane i has columns 128 chunk + 4 i to + 3, zeros beyond the last one.
-  __device__ void put(uint32_t chunk, float4 v) {
-    const uint32_t lane = threadIdx.x % 32, item = chunk * 4 + lane / 8, quad = lane % 8;
-    if constexpr (kFloats) {
-      if (item < kItems) floats[quad * kItems + item] = v;
-    }
-    if constexpr (kIntegers) {
-      const QuadOf32 q = quantize_quad(v);
-      if (item < kItems) {
-        uint32_t* to =
-            reinterpret_cast<uint32_t*>(words) + (quad / 4 * kItems + item) * 4 + quad % 4;
-        to[0] = q.hi;
-        to[8 * kItems] = q.mid;
-        to[16 * kItems] = q.lo;
-        if (quad == 0) scales[item] = q.scales();
-      }
-    }
-  }
-
-  __device__ Activations32 integers(uint32_t item) const {
-    const float4 s = scales[item];
-    return {{words[item], words[kItems + item]},
-            {words[2 * kItems + item], words[3 * kItems + item]},
-            {words[4 * kItems + item], words[5 * kItems + item]},
-            s.x,
-            s.y,
-            {s.z, s.w}};
-  }
-};
-
-// Columns 4 i to 4 i + 3 of a vector, zeros beyond the last one. Fresh: of another kernel's output.
-template <uint32_t kCols, bool kFresh = true>
-__device__ inline float4 load_quad(const float* from, uint32_t i) {
-  float4 v{0, 0, 0, 0};
-  const auto load = [](auto* at) {
-    if constexpr (kFresh)
-      return load_fresh(at);
-    else
-      return *at;
-  };
-  if constexpr (kCols % 4 == 0) {
-    if (4 * i < kCols) v = load(reinterpret_cast<const float4*>(from) + i);
-  } else {
-    if (4 * i < kCols) v.x = load(from + 4 * i);
-    if (4 * i + 1 < kCols) v.y = load(from + 4 * i + 1);
-    if (4 * i + 2 < kCols) v.z = load(from + 4 * i + 2);
-    if (4 * i + 3 < kCols) v.w = load(from + 4 * i + 3);
-  }
-  return v;
-}
 
 struct WeightMatrix {
   const uint8_t* data;
@@ -98,6 +35,9 @@ __device__ inline void team_barrier() {
   else
     __syncthreads();
 }
+
+// So many items of a thread are unpacked ahead at most.
+inline constexpr uint32_t kMostAhead = 2;
 
 // kRows rows of one matrix in shared memory, and their products.
 template <uint32_t kFormat, uint32_t kCols, uint32_t kRows, uint32_t kTeam>
@@ -138,32 +78,60 @@ struct RowTile {
 
   static constexpr uint32_t kPasses = ceil_div(kRows * kItems, kTeam);  // items of a thread
 
+  // Calls act(pass, place, row, item) for this thread's items of the first `count` rows.
+  template <typename Do>
+  __device__ static void for_items(uint32_t count, uint32_t rank, const Do& act) {
+#pragma unroll
+    for (uint32_t i = 0; i < kPasses; ++i) {
+      const uint32_t at = i * kTeam + rank;
+      if (at >= kRows * kItems || at / kItems >= count) break;
+      act(i, at, at / kItems, at % kItems);
+    }
+  }
+  // Where row `first` begins.
+  __device__ static const uint8_t* row_in(const uint8_t* shared, const WeightMatrix& w,
+                                          uint32_t first) {
+    return shared + ((reinterpret_cast<uint64_t>(w.data) + uint64_t{first} * kRow) & 15);
+  }
+  __device__ static const uint8_t* block_of(const uint8_t* row, uint32_t item) {
+    return row + item / kBlockItems * format_block_bytes(kFormat);
+  }
+  static constexpr uint32_t kBlockItems = max_of(format_block_elems(kFormat) / 32, 1);
+
   // parts[row * kItems + item] := products; rows past the last one are skipped. x(pass, item) are
   // an item's activations.
   template <typename Vector, typename Integers>
   __device__ static void multiply(const uint8_t* shared, const WeightMatrix& w, uint32_t first,
                                   uint32_t rank, const Vector& x, const Integers& integers,
                                   float* parts) {
-    const uint8_t* rows =
-        shared + ((reinterpret_cast<uint64_t>(w.data) + uint64_t{first} * kRow) & 15);
-    const uint32_t count = w.rows - first;
-#pragma unroll
-    for (uint32_t i = 0; i < kPasses; ++i) {
-      const uint32_t at = i * kTeam + rank;
-      const uint32_t row = at / kItems, item = at % kItems;
-      if (at >= kRows * kItems || row >= count) break;
+    const uint8_t* rows = row_in(shared, w, first);
+    for_items(w.rows - first, rank, [&](uint32_t i, uint32_t at, uint32_t row, uint32_t item) {
       const uint8_t* from = rows + row * kRow;
       if constexpr (is_block_format(kFormat)) {
-        constexpr uint32_t kParts = format_block_elems(kFormat) / 32;
-        parts[at] = dot_block<kFormat>(from + item / kParts * format_block_bytes(kFormat),
-                                       item % kParts, integers(i, item));
+        parts[at] = dot_block<kFormat>(block_of(from, item), item % kBlockItems, integers(i, item));
       } else {
         constexpr uint32_t kElem = format_block_bytes(kFormat);
         parts[at] =
             dot_plain<kFormat>(from + item * 32 * kElem, kCols % 32 == 0 ? 32 : kCols - item * 32,
                                x.floats + item, kItems);
       }
-    }
+    });
+  }
+  // The same for a block format in two steps, of which the first needs no activations.
+  __device__ static void unpack(const uint8_t* shared, const WeightMatrix& w, uint32_t first,
+                                uint32_t rank, Weights32 (&weights)[kPasses]) {
+    const uint8_t* rows = row_in(shared, w, first);
+    for_items(w.rows - first, rank, [&](uint32_t i, uint32_t, uint32_t row, uint32_t item) {
+      weights[i] =
+          WeightBlock<kFormat>::unpack(block_of(rows + row * kRow, item), item % kBlockItems);
+    });
+  }
+  template <typename Vector>
+  __device__ static void multiply(const Weights32 (&weights)[kPasses], const WeightMatrix& w,
+                                  uint32_t first, uint32_t rank, const Vector& x, float* parts) {
+    for_items(w.rows - first, rank, [&](uint32_t i, uint32_t at, uint32_t, uint32_t item) {
+      parts[at] = dot_weights<kFormat>(weights[i], x.integers(item));
+    });
   }
 
   // So many neighbouring lanes sum a row's parts.
@@ -172,16 +140,24 @@ struct RowTile {
                                                                        : 16;
   static constexpr uint32_t kSumRows = kTeam / kSumLanes;  // at once
 
-  __device__ static float sum(const float* parts, uint32_t row, uint32_t rank) {
+  // values[m] := the sum of that row of parts m. All at once, since every step waits for the one
+  // before.
+  template <uint32_t kCount>
+  __device__ static void sum(const float* const (&parts)[kCount], uint32_t row, uint32_t rank,
+                             float (&values)[kCount]) {
     const uint32_t lane = rank % kSumLanes;
-    float sum = 0;
 #pragma unroll
-    for (uint32_t i = 0; i < ceil_div(kItems, kSumLanes); ++i)
-      if (kItems % kSumLanes == 0 || i * kSumLanes + lane < kItems)
-        sum += parts[row * kItems + i * kSumLanes + lane];
+    for (uint32_t m = 0; m < kCount; ++m) {
+      values[m] = 0;
 #pragma unroll
-    for (uint32_t mask = 1; mask < kSumLanes; mask *= 2) sum += __shfl_xor_sync(~0u, sum, mask);
-    return sum;
+      for (uint32_t i = 0; i < ceil_div(kItems, kSumLanes); ++i)
+        if (kItems % kSumLanes == 0 || i * kSumLanes + lane < kItems)
+          values[m] += parts[m][row * kItems + i * kSumLanes + lane];
+    }
+#pragma unroll
+    for (uint32_t mask = 1; mask < kSumLanes; mask *= 2)
+#pragma unroll
+      for (uint32_t m = 0; m < kCount; ++m) values[m] += __shfl_xor_sync(~0u, values[m], mask);
   }
 };
 
@@ -229,6 +205,15 @@ class MatVec {
   }
   static constexpr uint32_t kSharedBytes = sizeof(Vector) + kTeams * kTeamBytes;
 
+  // A single stage's weights are unpacked, into registers, while the launch has nothing to do but
+  // wait; afterwards only products and sums are left. If there are not too many of them.
+  static constexpr uint32_t kPasses = Tile<kFormat0>::kPasses;
+  static constexpr bool kAhead =
+      kStages == 1 && kIntegers && !kFloats && kPasses * (kPaired ? 2 : 1) <= kMostAhead;
+  struct Ahead {
+    Weights32 weights[kAhead ? (kPaired ? 2 : 1) : 1][kAhead ? kPasses : 1];
+  };
+
   __device__ Vector& x() const { return *reinterpret_cast<Vector*>(shared_); }
 
   // Starts loading the first tiles; nothing else may be under way.
@@ -240,10 +225,25 @@ class MatVec {
     }
   }
 
-  // x() must be complete. emit(matrix, row, value) or, paired, emit(row, value0, value1), from one
-  // thread.
+  // What can be done with the weights alone, by all threads; it waits for them.
+  __device__ void prepare(Ahead& ahead) const {
+    if constexpr (kAhead) {
+      copy_async_wait<0>();
+      team_barrier<kTeam, kThreads>();
+      if (first_ >= tiles_[2]) return;
+      const uint32_t rank = threadIdx.x % kTeam;
+      with_matrix(first_, [&]<uint32_t kFormat, uint32_t kMatrix>(uint32_t first) {
+        Tile<kFormat>::unpack(stages_, weights_[kMatrix], first, rank, ahead.weights[0]);
+        if constexpr (kPaired)
+          Tile<kFormat1>::unpack(stages_ + kSecond, weights_[1], first, rank, ahead.weights[1]);
+      });
+    }
+  }
+
+  // x() must be complete, and prepare() done. emit(matrix, row, value) or, paired, emit(row,
+  // value0, value1), from one thread.
   template <typename Emit>
-  __device__ void run(const Emit& emit) const {
+  __device__ void run(const Ahead& ahead, const Emit& emit) const {
     const uint32_t rank = threadIdx.x % kTeam;
     float* parts = reinterpret_cast<float*>(stages_ + kStages * kStageBytes);
     // A warp that computes many tiles has the same items in each, so it can keep their activations.
@@ -262,10 +262,27 @@ class MatVec {
     };
     uint32_t stage = 0;
     for (uint32_t tile = first_; tile < tiles_[2]; tile += step_) {
-      copy_async_wait<kStages - 1>();
-      team_barrier<kTeam, kThreads>();
       const uint8_t* from = stages_ + stage * kStageBytes;
+      if constexpr (!kAhead) {
+        copy_async_wait<kStages - 1>();
+        team_barrier<kTeam, kThreads>();
+      }
       with_matrix(tile, [&]<uint32_t kFormat, uint32_t kMatrix>(uint32_t first) {
+        if constexpr (kAhead && kPaired) {
+          // Both take an item's activations while they are at hand.
+          Tile<kFormat>::for_items(
+              weights_[0].rows - first, rank,
+              [&](uint32_t i, uint32_t at, uint32_t, uint32_t item) {
+                const Activations32 a = x().integers(item);
+                const float part = dot_weights<kFormat>(ahead.weights[0][i], a);
+                parts[kRows * kItems + at] = dot_weights<kFormat1>(ahead.weights[1][i], a);
+                parts[at] = part;
+              });
+          return;
+        } else if constexpr (kAhead) {
+          Tile<kFormat>::multiply(ahead.weights[0], weights_[kMatrix], first, rank, x(), parts);
+          return;
+        }
         Tile<kFormat>::multiply(from, weights_[kMatrix], first, rank, x(), integers, parts);
         if constexpr (kPaired)
           Tile<kFormat1>::multiply(from + kSecond, weights_[1], first, rank, x(), integers,
@@ -284,14 +301,18 @@ class MatVec {
           const uint32_t row = i * kSumRows + rank / kSumLanes;
           if (kRows % kSumRows && i * kSumRows + rank / 32 * (32 / kSumLanes) >= kRows) break;
           const uint32_t some = kRows % kSumRows ? min(row, kRows - 1) : row;
-          const float value = Tile<kFormat>::sum(parts, some, rank);
+          float values[kPaired ? 2 : 1];
+          if constexpr (kPaired)
+            Tile<kFormat>::sum({parts, parts + kRows * kItems}, some, rank, values);
+          else
+            Tile<kFormat>::sum({parts}, some, rank, values);
           const bool mine =
               rank % kSumLanes == 0 && row < kRows && first + row < weights_[kMatrix].rows;
-          if constexpr (kPaired) {
-            const float other = Tile<kFormat1>::sum(parts + kRows * kItems, some, rank);
-            if (mine) emit(first + row, value, other);
-          } else {
-            if (mine) emit(kMatrix, first + row, value);
+          if (mine) {
+            if constexpr (kPaired)
+              emit(first + row, values[0], values[1]);
+            else
+              emit(kMatrix, first + row, values[0]);
           }
         }
       });

@@ -67,9 +67,10 @@ MatVecShape mat_vec_shape(const MatVecProblem& p, const DeviceInfo& device) {
   MatVecShape shape{};
   shape.rows = ceil_div(rows, sms);
   if (uint64_t{shape.rows} * row_bytes * (p.paired ? 2 : 1) <= kLargeTile) {
-    // One tile for each SM, an item for each thread. No more threads, so that the blocks of the
-    // kernels behind this one have their place beside it.
-    const uint32_t warps = ceil_div(shape.rows * items, 32);
+    // One tile for each SM, an item for each thread, and a warp for each 128 columns of the vector.
+    // No more threads, so that the blocks of the kernels behind this one have their place beside
+    // it.
+    const uint32_t warps = std::max(ceil_div(shape.rows * items, 32), ceil_div(p.cols, 128));
     shape.threads = std::clamp(warps * 32, 128u, 512u);
     shape.team = shape.threads;
     shape.stages = 1;

@@ -2,83 +2,17 @@
 // kernels; compiled by NVRTC, so no standard headers. The formats are those of
 // kernels/block_formats.
 //
-// Block formats meet their activations as integers: 32 of them share a scale, and each is 24 bits,
-// 65536 hi + 256 mid + lo with three signed bytes, for which there is an instruction that adds four
-// products (dp4a). Integer sums are exact; an activation is rounded to 2^-24 of the greatest of its
-// 32, about what f32 does. (With 16 bits a whole model's logits were 2e-3 off.) Offsets and
-// minimums of a format cost one multiply-add, with the activations' sums. Plain formats multiply in
-// f32.
+// Block formats meet their activations as integers (activations32.cuh), whose sums are exact.
+// Offsets and minimums of a format cost one multiply-add, with the activations' sums. Plain formats
+// multiply in f32.
 #ifndef DECANT_KERNELS_WEIGHT_DOT_CUH_
 #define DECANT_KERNELS_WEIGHT_DOT_CUH_
 
+#include "decant/kernels/activations32.cuh"
 #include "decant/kernels/ptx.cuh"
 #include "decant/kernels/weight_format.h"
 
 namespace decant {
-
-// The greatest magnitude of an activation as an integer.
-inline constexpr float kGreatestQ = 127 * 65536;
-
-// 32 activations: words of four bytes each, and their sums times the scale.
-struct Activations32 {
-  uint4 hi[2], mid[2], lo[2];
-  float scale;
-  float sum;      // of all 32
-  float sums[2];  // of each 16
-};
-
-// One quad of 32 activations, as integers.
-struct QuadOf32 {
-  uint32_t hi, mid, lo;
-  float scale;
-  int sums[2];  // in the first quad's lane: of each 16 activations
-
-  __device__ float4 scales() const {
-    const float sum0 = static_cast<float>(sums[0]) * scale;
-    const float sum1 = static_cast<float>(sums[1]) * scale;
-    return {scale, sum0 + sum1, sum0, sum1};
-  }
-};
-
-// Called by a warp: eight neighbouring lanes have the quads of 32 activations.
-__device__ inline QuadOf32 quantize_quad(float4 v) {
-  // As bits, so that a NaN is greater than an infinity, which is greater than all numbers.
-  uint32_t bits = max(max(__float_as_uint(fabsf(v.x)), __float_as_uint(fabsf(v.y))),
-                      max(__float_as_uint(fabsf(v.z)), __float_as_uint(fabsf(v.w))));
-#pragma unroll
-  for (uint32_t mask = 1; mask < 8; mask *= 2) bits = max(bits, __shfl_xor_sync(~0u, bits, mask));
-  const float largest = __uint_as_float(bits);
-  const bool finite = bits < 0x7F800000u;
-  const float up = finite && largest > 1e-33f ? kGreatestQ / largest : 0.0f;
-  const int q[4] = {__float2int_rn(v.x * up), __float2int_rn(v.y * up), __float2int_rn(v.z * up),
-                    __float2int_rn(v.w * up)};
-  QuadOf32 result{
-      0, 0, 0, finite ? largest * (1.0f / kGreatestQ) : __uint_as_float(0x7FC00000u), {0, 0}};
-  int sum = 0;
-#pragma unroll
-  for (uint32_t i = 0; i < 4; ++i) {
-    const int high = (q[i] + 128) >> 8;
-    result.hi |= (static_cast<uint32_t>((high + 128) >> 8) & 255) << (8 * i);
-    result.mid |= (static_cast<uint32_t>(high) & 255) << (8 * i);
-    result.lo |= (static_cast<uint32_t>(q[i]) & 255) << (8 * i);
-    sum += q[i];
-  }
-  sum += __shfl_xor_sync(~0u, sum, 1);
-  sum += __shfl_xor_sync(~0u, sum, 2);
-  result.sums[0] = sum;
-  result.sums[1] = __shfl_xor_sync(~0u, sum, 4);
-  return result;
-}
-
-// 65536 hi + 256 mid + lo; of 32 products the first does not fit an integer.
-__device__ inline float sum_of_parts(int hi, int mid, int lo) {
-  return fmaf(static_cast<float>(hi), 65536.0f, static_cast<float>(mid * 256 + lo));
-}
-
-__device__ inline uint32_t word_of(const uint4 (&v)[2], uint32_t i) {
-  const uint4& part = v[i / 4];
-  return i % 4 == 0 ? part.x : i % 4 == 1 ? part.y : i % 4 == 2 ? part.z : part.w;
-}
 
 // 4 kWords bytes of shared memory from an address that is a multiple of kAlign; with 2, reads up to
 // the word that follows them.
@@ -309,11 +243,10 @@ struct WeightBlock<kFormatQ6_K> {
   }
 };
 
-// The product of 32 weights of a block with x. The sums of integers are exact.
+// The product of 32 weights of a format with x. The sums of integers are exact.
 template <uint32_t kFormat>
-__device__ inline float dot_block(const uint8_t* block, uint32_t part, const Activations32& x) {
+__device__ inline float dot_weights(const Weights32& w, const Activations32& x) {
   using Block = WeightBlock<kFormat>;
-  const Weights32 w = Block::unpack(block, part);
   int hi[2] = {0, 0}, mid[2] = {0, 0}, lo[2] = {0, 0};
 #pragma unroll
   for (uint32_t i = 0; i < 8; ++i) {
@@ -332,6 +265,12 @@ __device__ inline float dot_block(const uint8_t* block, uint32_t part, const Act
     sum -= w.min[0] * x.sum;
   }
   return sum;
+}
+
+// The same for weights 32 part to 32 part + 31 of a block.
+template <uint32_t kFormat>
+__device__ inline float dot_block(const uint8_t* block, uint32_t part, const Activations32& x) {
+  return dot_weights<kFormat>(WeightBlock<kFormat>::unpack(block, part), x);
 }
 
 // Plain formats: `weights` are 32 of them (kCount at the end of a row), x the activations' quads,

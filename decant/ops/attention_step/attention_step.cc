@@ -246,7 +246,10 @@ void plan_cuda(AttentionStepPlan& plan, uint32_t head_dim, const DeviceInfo& dev
     plan.scratch_bytes =
         size_t{rows} * plan.splits * variant.heads * (head_dim / 8) * 10 * sizeof(float);
   }
-  plan.launch = {.grid = {plan.splits, rows}, .group = {threads}, .programmatic = true};
+  plan.launch = {.grid = {plan.splits, rows},
+                 .group = {threads},
+                 .cooperative = variant.form == CudaForm::kScratch && plan.splits > 1,
+                 .programmatic = true};
 }
 
 }  // namespace

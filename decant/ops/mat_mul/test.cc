@@ -30,7 +30,7 @@ using testing::rows_near;
 constexpr uint32_t kMostTokens = 64;
 
 // In units of ||weight row|| * ||x row||. CUDA kernels round activations that meet a block format
-// to 2^-24 of the greatest of 32, and add to one sum over all columns.
+// to 2^-23 of the greatest of 32, and add to one sum over all columns.
 double bound(const Device& device) {
   return device.info().backend == BackendKind::kCuda ? 2e-6 : 1e-6;
 }

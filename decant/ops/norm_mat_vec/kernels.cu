@@ -85,57 +85,70 @@ extern "C" __global__ void __launch_bounds__(Product::kRegisterThreads, 1)
   }
 
   const uint32_t warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+  uint32_t chunks[kSlots];
+#pragma unroll
+  for (uint32_t s = 0; s < kSlots; ++s) chunks[s] = warp + s * kNormWarps;
+  const auto quad_of = [&](uint32_t slot) { return chunks[slot] * 32 + lane; };
+  float4 change_weight[kSlots], weight[kSlots];
   if (warp < kNormWarps) {
-    const auto chunk_of = [&](uint32_t slot) { return warp + slot * kNormWarps; };
-    const auto quad_of = [&](uint32_t slot) { return chunk_of(slot) * 32 + lane; };
-    float4 residual[kSlots], change[kSlots], change_weight[kSlots], weight[kSlots];
 #pragma unroll
     for (uint32_t s = 0; s < kSlots; ++s) {
       weight[s] = load_quad<kCols, false>(norm_weight, quad_of(s));
       if constexpr (kDelta) change_weight[s] = load_quad<kCols, false>(delta_weight, quad_of(s));
     }
-    wait_for_previous();
-    if constexpr (!kNextEarly) let_next_start();
-
-#pragma unroll
-    for (uint32_t s = 0; s < kSlots; ++s) {
-      if constexpr (kDelta) change[s] = load_quad<kCols>(delta, quad_of(s));
-      residual[s] = load_quad<kCols>(x, quad_of(s));
+  }
+  Product::Ahead ahead;
+  product.prepare(ahead);
+  // A loop of one turn, and from 1: NVRTC makes faster code of it than of straight code,
+  // seemingly since it computes more before a loop, and so before the wait (models/gemma3).
+#pragma unroll 1
+  for (uint32_t turn = 1; turn < 2; ++turn) {
+    if (turn == 1) {
+      wait_for_previous();
+      if constexpr (!kNextEarly) let_next_start();
     }
-    __shared__ float sums[2][kNormWarps];
-    if constexpr (kDelta) {
-      float squares = 0;
-#pragma unroll
-      for (uint32_t s = 0; s < kSlots; ++s) squares += dot(change[s], change[s]);
-      const float factor = inverse_rms(sum_of_all(squares, sums[0]), p.eps);
+
+    if (warp < kNormWarps) {
+      float4 residual[kSlots], change[kSlots];
 #pragma unroll
       for (uint32_t s = 0; s < kSlots; ++s) {
-        const float4 add = times(change[s], change_weight[s], factor);
-        residual[s].x += add.x, residual[s].y += add.y;
-        residual[s].z += add.z, residual[s].w += add.w;
+        if constexpr (kDelta) change[s] = load_quad<kCols>(delta, quad_of(s));
+        residual[s] = load_quad<kCols>(x, quad_of(s));
       }
-    }
-    float squares = 0;
+      __shared__ float sums[2][kNormWarps];
+      if constexpr (kDelta) {
+        float squares = 0;
 #pragma unroll
-    for (uint32_t s = 0; s < kSlots; ++s) squares += dot(residual[s], residual[s]);
-    const float factor = inverse_rms(sum_of_all(squares, sums[1]), p.eps);
+        for (uint32_t s = 0; s < kSlots; ++s) squares += dot(change[s], change[s]);
+        const float factor = inverse_rms(sum_of_all(squares, sums[0]), p.eps);
 #pragma unroll
-    for (uint32_t s = 0; s < kSlots; ++s) {
-      if (chunk_of(s) >= kChunks) break;
-      product.x().put(chunk_of(s), times(residual[s], weight[s], factor));
-      if (kDelta && blockIdx.x == 0) store_quad(x_out, quad_of(s), residual[s]);
+        for (uint32_t s = 0; s < kSlots; ++s) {
+          const float4 add = times(change[s], change_weight[s], factor);
+          residual[s].x += add.x, residual[s].y += add.y;
+          residual[s].z += add.z, residual[s].w += add.w;
+        }
+      }
+      float squares = 0;
+#pragma unroll
+      for (uint32_t s = 0; s < kSlots; ++s) squares += dot(residual[s], residual[s]);
+      const float factor = inverse_rms(sum_of_all(squares, sums[1]), p.eps);
+      float4 normed[kSlots];
+#pragma unroll
+      for (uint32_t s = 0; s < kSlots; ++s) normed[s] = times(residual[s], weight[s], factor);
+      product.x().put(chunks, normed);
+      if (kDelta && blockIdx.x == 0)
+#pragma unroll
+        for (uint32_t s = 0; s < kSlots; ++s) store_quad(x_out, quad_of(s), residual[s]);
     }
-  } else {
-    wait_for_previous();
-    if constexpr (!kNextEarly) let_next_start();
-  }
-  __syncthreads();
+    __syncthreads();
 
-  if constexpr (kGeluMul) {
-    product.run([=](uint32_t row, float gate, float up) { out0[row] = gelu_tanh(gate) * up; });
-  } else {
-    product.run([=](uint32_t matrix, uint32_t row, float sum) {
-      (matrix == 0 ? out0 : matrix == 1 ? out1 : out2)[row] = sum;
-    });
+    if constexpr (kGeluMul) {
+      product.run(ahead,
+                  [=](uint32_t row, float gate, float up) { out0[row] = gelu_tanh(gate) * up; });
+    } else {
+      product.run(ahead, [=](uint32_t matrix, uint32_t row, float sum) {
+        (matrix == 0 ? out0 : matrix == 1 ? out1 : out2)[row] = sum;
+      });
+    }
   }
 }

@@ -150,7 +150,7 @@ TEST(NormMatVec, MatchesReference) {
           };
           scale.push_back(c.gelu_mul ? row_norm(0) * row_norm(1) : row_norm(i));
         }
-        // CUDA kernels round h for block formats to 2^-24 of the greatest of 32.
+        // CUDA kernels round h for block formats to 2^-23 of the greatest of 32.
         const double bound = device.info().backend == BackendKind::kCuda ? 6e-6 : 3e-6;
         EXPECT_TRUE(rows_near(t.outs[i]->view().span<float>(), want.outs[i], 1, bound, scale));
       }
