@@ -17,10 +17,18 @@ DECANT_FOR_EACH_WEIGHT_FORMAT(DECANT_SAME)
 DECANT_FOR_EACH_BLOCK_FORMAT(DECANT_SAME)
 #undef DECANT_SAME
 
-constexpr uint32_t kMaxShared = 200 << 10;  // of a block
-constexpr uint32_t kLargeTile = 48 << 10;   // more bytes for each SM than this are streamed
+constexpr uint32_t kLargeTile = 48 << 10;  // more bytes for each SM than this are streamed
 
 uint32_t ceil_div(uint32_t a, uint32_t b) { return (a + b - 1) / b; }
+
+// Dynamic shared memory that a block may ask for: what the compute capability allows (CUDA C++
+// Programming Guide, "Technical Specifications per Compute Capability"), less what kernels declare.
+uint32_t most_shared(const DeviceInfo& device) {
+  constexpr uint32_t kDeclared = 4 << 10;
+  const int capability = std::stoi(device.capability.substr(3));
+  if (capability >= 90 && capability < 120) return 208 << 10;  // of 227: more stages gain nothing
+  return ((capability == 80 || capability == 87 ? 163 : 99) << 10) - kDeclared;
+}
 
 // MatVec::kStageBytes + kPartBytes and sizeof(Vector).
 uint32_t tile_bytes(uint32_t format, uint32_t cols, uint32_t rows) {
@@ -66,7 +74,11 @@ MatVecShape mat_vec_shape(const MatVecProblem& p, const DeviceInfo& device) {
   }
   MatVecShape shape{};
   shape.rows = ceil_div(rows, sms);
-  if (uint64_t{shape.rows} * row_bytes * (p.paired ? 2 : 1) <= kLargeTile) {
+  const uint32_t most = most_shared(device);
+  const bool small =
+      uint64_t{shape.rows} * row_bytes * (p.paired ? 2 : 1) <= kLargeTile &&
+      vector_bytes(p) + stage_bytes(p, shape.rows) + part_bytes(p, shape.rows) <= most;
+  if (small) {
     // One tile for each SM, an item for each thread, and a warp for each 128 columns of the vector.
     // No more threads, so that the blocks of the kernels behind this one have their place beside
     // it.
@@ -86,10 +98,13 @@ MatVecShape mat_vec_shape(const MatVecProblem& p, const DeviceInfo& device) {
       return vector_bytes(p) +
              threads / 32 * (stages * stage_bytes(p, shape.rows) + part_bytes(p, shape.rows));
     };
-    while (shape.threads > 128 && bytes(shape.threads, 2) > kMaxShared) shape.threads -= 128;
+    while (shape.threads > 32 && bytes(shape.threads, 2) > most)
+      shape.threads -= shape.threads > 128 ? 128 : 32;
+    require(bytes(shape.threads, 2) <= most,
+            "mat-vec: weight: rows of {} columns need {} bytes of shared memory, {} has {}", p.cols,
+            bytes(shape.threads, 2), device.capability, most);
     shape.stages = 2;
-    while (shape.stages < 4 && bytes(shape.threads, shape.stages + 1) <= kMaxShared + (8 << 10))
-      ++shape.stages;
+    while (shape.stages < 4 && bytes(shape.threads, shape.stages + 1) <= most) ++shape.stages;
   }
   uint32_t tiles = 0;
   for (size_t i = 0; i < 3; ++i)
