@@ -62,9 +62,10 @@ run_tests() {
     unset DECANT_TEST_MODEL
     say "SKIPPED: the tests of the real model, because it could not be fetched, see above"
   fi
-  # Each gtest program writes the outcome of its cases, to be counted one by one. The programs run
-  # one after the other: each uses all cores.
+  # Each gtest program writes the outcome of its cases, to be counted one by one. Most use one thread
+  # most of the time, so as many run at once as there are cores.
   GTEST_OUTPUT=xml:$results/ ctest --test-dir "$build" --output-on-failure --timeout 900 \
+    -j "$(getconf _NPROCESSORS_ONLN)" \
     --output-junit "$results/ctest.xml" "${@:2}" || code=$?
   python3 "$root/testing/count_results.py" "$results" || code=1
   return $code
