@@ -40,14 +40,14 @@ __device__ inline void copy_async_16(void* shared, const void* from, uint32_t by
       "l"(from), "r"(bytes)
       : "memory");
 }
-// Starts a copy of those of the 16 bytes at `at`, a multiple of 16, that lie in [begin, end).
+// Starts a copy of those of the 16 bytes at `at`, a multiple of 16, that lie in [begin, end). One by
+// one where they are not all: of a copy of 16 bytes cut short, memcheck takes all 16 to be read.
 __device__ inline void copy_async_clipped(uint8_t* shared, uint64_t at, uint64_t begin,
                                           uint64_t end) {
-  if (at >= begin) {
-    copy_async_16(shared, reinterpret_cast<const void*>(at),
-                  end - at < 16 ? static_cast<uint32_t>(end - at) : 16);
+  if (at >= begin && at + 16 <= end) {
+    copy_async_16(shared, reinterpret_cast<const void*>(at));
   } else {
-    for (uint64_t from = begin; from < at + 16 && from < end; ++from)
+    for (uint64_t from = at > begin ? at : begin; from < at + 16 && from < end; ++from)
       shared[from - at] = *reinterpret_cast<const uint8_t*>(from);
   }
 }
