@@ -47,6 +47,7 @@ __device__ inline void copy_async_clipped(uint8_t* shared, uint64_t at, uint64_t
   if (at >= begin && at + 16 <= end) {
     copy_async_16(shared, reinterpret_cast<const void*>(at));
   } else {
+#pragma unroll 1
     for (uint64_t from = at > begin ? at : begin; from < at + 16 && from < end; ++from)
       shared[from - at] = *reinterpret_cast<const uint8_t*>(from);
   }
