@@ -283,9 +283,8 @@ HWY_INLINE void accumulate_strip(const float* HWY_RESTRICT p, const uint16_t* HW
   const F32 d;
   VF32 sum[HT][VT];
   HWY_UNROLL(64)
-  for (size_t h = 0; h < HT; ++h)
-    HWY_UNROLL(64)
-    for (size_t t = 0; t < VT; ++t) sum[h][t] = hn::LoadU(d, out + h * D + t * kLanes);
+  for (size_t h = 0; h < HT; ++h) HWY_UNROLL(64)
+  for (size_t t = 0; t < VT; ++t) sum[h][t] = hn::LoadU(d, out + h * D + t * kLanes);
   const auto add_key = [&](size_t j) HWY_ATTR {
     VF32 value[VT];
     HWY_UNROLL(64) for (size_t t = 0; t < VT; ++t) value[t] = load_f16(d, v + j * D + t * kLanes);
@@ -302,9 +301,8 @@ HWY_INLINE void accumulate_strip(const float* HWY_RESTRICT p, const uint16_t* HW
   }
   for (; j < keys; ++j) add_key(j);
   HWY_UNROLL(64)
-  for (size_t h = 0; h < HT; ++h)
-    HWY_UNROLL(64)
-    for (size_t t = 0; t < VT; ++t) hn::StoreU(sum[h][t], d, out + h * D + t * kLanes);
+  for (size_t h = 0; h < HT; ++h) HWY_UNROLL(64)
+  for (size_t t = 0; t < VT; ++t) hn::StoreU(sum[h][t], d, out + h * D + t * kLanes);
 }
 
 // out[h] = out[h] * rescale[h] + sum_j p[j][h] v[j], for HT heads and all D dims.
