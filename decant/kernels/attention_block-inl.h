@@ -1,13 +1,13 @@
 // The two products of attention over a block of keys, for a tile of HT query heads that share them,
 // and the online softmax between. All in f32; K and V are f16 and converted as they are loaded.
 //
-// Per key of head_dim D: 2 * D f16 loads, 2 * HT * D multiply-adds. Both products keep half of the
-// vector registers as sums, so that no multiply-add waits for another, and use a converted vector
-// for all heads of the tile that fit.
+// Per key of head_dim D: 2 * D f16 loads, 2 * HT * D multiply-adds. Both products keep at least
+// half of the vector registers as sums, so that no multiply-add waits for another, and use a
+// converted vector for all heads of the tile.
 //
-// Scores, and the weights that they become, lie in quads of four keys: [key / 4][head][key % 4]. So
-// a vector holds keys of several heads, the sums across lanes of four keys come out in place, and
-// one head costs the softmax as little as its lanes.
+// Scores, and the weights that they become, lie as [key][head of the tile]. So a vector holds keys
+// of several heads, the sums across lanes of four come out in place, and one head costs the softmax
+// as little as its lanes.
 #if defined(DECANT_KERNELS_ATTENTION_BLOCK_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef DECANT_KERNELS_ATTENTION_BLOCK_INL_H_
 #undef DECANT_KERNELS_ATTENTION_BLOCK_INL_H_
@@ -18,6 +18,7 @@
 #include <hwy/highway.h>
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
@@ -48,9 +49,6 @@ inline constexpr bool kFetchesToL1 = false;
 #else
 inline constexpr bool kFetchesToL1 = true;
 #endif
-
-// Where head h's score of key j lies in a tile of HT heads.
-constexpr size_t quad_at(size_t HT, size_t h, size_t j) { return (j / 4 * HT + h) * 4 + j % 4; }
 
 // --- Sums across lanes
 
@@ -87,99 +85,114 @@ HWY_INLINE void store_folded(D d, V v, float* HWY_RESTRICT to) {
   }
 }
 
-// quads[h][j] = the sum of sum[h][j]'s lanes, for H heads and four keys.
-template <size_t H, size_t KT>
-HWY_INLINE void store_quads(const VF32 (&sum)[H][KT], size_t j, float* HWY_RESTRICT to) {
+// to[n] = the sum of sum[n]'s lanes.
+template <size_t N>
+HWY_INLINE void store_sums(const VF32 (&sum)[N], float* HWY_RESTRICT to) {
   const F32 d;
-  const auto row = [&](size_t h) HWY_ATTR {
-    return block_sums(sum[h][j], sum[h][j + 1], sum[h][j + 2], sum[h][j + 3]);
-  };
-  if constexpr (kLanes == 16 && H == 4) {
-    const VF32 even = fold_halves(row(0), row(2)), odd = fold_halves(row(1), row(3));
-    const VF32 lower = hn::OddEvenBlocks(hn::SwapAdjacentBlocks(odd), even);
-    const VF32 upper = hn::OddEvenBlocks(odd, hn::SwapAdjacentBlocks(even));
-    hn::StoreU(hn::Add(lower, upper), d, to);
-  } else if constexpr (kLanes == 8 && H == 2) {
-    hn::StoreU(fold_halves(row(0), row(1)), d, to);
+  if constexpr (N < 4) {
+    HWY_UNROLL(4) for (size_t n = 0; n < N; ++n) to[n] = hn::GetLane(hn::SumOfLanes(d, sum[n]));
   } else {
-    HWY_UNROLL(64) for (size_t h = 0; h < H; ++h) store_folded(d, row(h), to + h * 4);
+    static_assert(N % 4 == 0);
+    constexpr size_t kRows = N / 4, kWhole = kRows * 4 / kLanes * kLanes / 4;
+    const auto row = [&](size_t r) HWY_ATTR {
+      return block_sums(sum[4 * r], sum[4 * r + 1], sum[4 * r + 2], sum[4 * r + 3]);
+    };
+    if constexpr (kLanes == 16) {
+      HWY_UNROLL(16) for (size_t r = 0; r < kWhole; r += 4) {
+        const VF32 even = fold_halves(row(r), row(r + 2)),
+                   odd = fold_halves(row(r + 1), row(r + 3));
+        const VF32 lower = hn::OddEvenBlocks(hn::SwapAdjacentBlocks(odd), even);
+        const VF32 upper = hn::OddEvenBlocks(odd, hn::SwapAdjacentBlocks(even));
+        hn::StoreU(hn::Add(lower, upper), d, to + 4 * r);
+      }
+    } else if constexpr (kLanes == 8) {
+      HWY_UNROLL(16)
+      for (size_t r = 0; r < kWhole; r += 2)
+        hn::StoreU(fold_halves(row(r), row(r + 1)), d, to + 4 * r);
+    } else {
+      HWY_UNROLL(16) for (size_t r = 0; r < kWhole; ++r) hn::StoreU(row(r), d, to + 4 * r);
+    }
+    HWY_UNROLL(16) for (size_t r = kWhole; r < kRows; ++r) store_folded(d, row(r), to + 4 * r);
   }
 }
+
+// Values that are fetched into the cache while others are computed on: a few lines at a time
+// between multiply-adds, evenly over the walks of all tiles of heads. A burst of fetches fills the
+// queue of outstanding misses, and then every load behind them waits too.
+class RowFetch {
+ public:
+  // [from, from + count) may lie outside a tensor, as nothing is read. They are fetched within
+  // `walks` walks over as many values.
+  RowFetch(const uint16_t* from, size_t count, size_t walks)
+      : next_(from), end_(from + count), mask_(std::bit_floor(walks) - 1) {}
+
+  // Called before each kBytes of a walk.
+  template <size_t kBytes>
+  HWY_INLINE void step() {
+    constexpr size_t kLine = 64, kLines = (kBytes + kLine - 1) / kLine;
+    if ((step_++ & mask_) != 0 || next_ >= end_) return;
+    HWY_UNROLL(64)
+    for (size_t n = 0; n < kLines; ++n)
+      __builtin_prefetch(next_ + n * kLine / 2, 0, kFetchesToL1 ? 3 : 2);
+    next_ += kLines * kLine / 2;
+  }
+
+ private:
+  const uint16_t *next_, *end_;
+  size_t mask_, step_ = 0;
+};
 
 // --- Scores
 
-// Fetches the cache lines that begin in [from, from + kBytes), where all `from` of a walk are a
-// multiple of kBytes apart. They may lie outside a tensor, as nothing is read.
-template <size_t kBytes>
-HWY_INLINE void fetch(const uint16_t* from) {
-  constexpr size_t kLine = 64;
-  if constexpr (kBytes >= kLine) {
-    HWY_UNROLL(64)
-    for (size_t i = 0; i < kBytes; i += kLine)
-      __builtin_prefetch(from + i / 2, 0, kFetchesToL1 ? 3 : 2);
-  } else {
-    if (reinterpret_cast<uintptr_t>(from) % kLine < kBytes)
-      __builtin_prefetch(from, 0, kFetchesToL1 ? 3 : 2);
-  }
-}
-
-// Scores of H heads of a tile of HT, from its head `first` on, with KT keys: q[h] . k[j]. With
-// kFetch as many rows from `next` on are fetched meanwhile, evenly: a burst of fetches fills the
-// queue of outstanding misses, and then the loads behind it wait too.
-template <size_t D, size_t HT, size_t H, size_t KT, bool kFetch>
+// scores[j][h] = q[h] . k[j], of HT heads with KT keys.
+template <size_t D, size_t HT, size_t KT>
 HWY_INLINE void score_tile(const float* HWY_RESTRICT q, const uint16_t* HWY_RESTRICT k,
-                           const uint16_t* next, float* HWY_RESTRICT scores, size_t first,
-                           size_t key) {
+                           RowFetch& fetch, float* HWY_RESTRICT scores) {
   const F32 d;
-  VF32 sum[H][KT];
-  HWY_UNROLL(64)
-  for (size_t h = 0; h < H; ++h)
-    HWY_UNROLL(64) for (size_t j = 0; j < KT; ++j) sum[h][j] = hn::Zero(d);
-  next += key * D;
-  HWY_UNROLL(4) for (size_t i = 0; i < D; i += kLanes) {
-    if constexpr (kFetch) fetch<KT * kLanes * 2>(next + i * KT);
-    VF32 k_j[KT];
-    HWY_UNROLL(64) for (size_t j = 0; j < KT; ++j) k_j[j] = load_f16(d, k + (key + j) * D + i);
-    HWY_UNROLL(64) for (size_t h = 0; h < H; ++h) {
-      const VF32 query = hn::LoadU(d, q + (first + h) * D + i);
-      HWY_UNROLL(64)
-      for (size_t j = 0; j < KT; ++j) sum[h][j] = hn::MulAdd(query, k_j[j], sum[h][j]);
+  VF32 sum[KT * HT];
+  HWY_UNROLL(64) for (size_t n = 0; n < KT * HT; ++n) sum[n] = hn::Zero(d);
+  constexpr size_t kStep = 4 * kLanes;
+  for (size_t step = 0; step < D; step += kStep) {
+    fetch.step<KT * kStep * 2>();
+    HWY_UNROLL(4) for (size_t i = step; i < step + kStep; i += kLanes) {
+      VF32 k_j[KT];
+      HWY_UNROLL(64) for (size_t j = 0; j < KT; ++j) k_j[j] = load_f16(d, k + j * D + i);
+      HWY_UNROLL(64) for (size_t h = 0; h < HT; ++h) {
+        const VF32 query = hn::LoadU(d, q + h * D + i);
+        HWY_UNROLL(64)
+        for (size_t j = 0; j < KT; ++j)
+          sum[j * HT + h] = hn::MulAdd(query, k_j[j], sum[j * HT + h]);
+      }
     }
   }
-  if constexpr (KT % 4 == 0) {
-    HWY_UNROLL(64)
-    for (size_t j = 0; j < KT; j += 4) store_quads(sum, j, scores + quad_at(HT, first, key + j));
-  } else {
-    HWY_UNROLL(64)
-    for (size_t h = 0; h < H; ++h) HWY_UNROLL(64)
-    for (size_t j = 0; j < KT; ++j)
-      scores[quad_at(HT, first + h, key + j)] = hn::GetLane(hn::SumOfLanes(d, sum[h][j]));
-  }
+  store_sums(sum, scores);
 }
 
-// Scores of HT heads with `keys` consecutive keys; with kFetch as many rows from `next` on are
-// fetched meanwhile. What is beyond the last key, up to whole vectors and quads, becomes -inf.
-template <size_t D, size_t HT, bool kFetch>
+// Scores of HT heads with `keys` consecutive keys. What is beyond the last key, up to a whole
+// vector, becomes -inf.
+template <size_t D, size_t HT>
 HWY_INLINE void score_rows(const float* HWY_RESTRICT q, const uint16_t* HWY_RESTRICT k, size_t keys,
-                           const uint16_t* next, float* HWY_RESTRICT scores) {
-  constexpr size_t H = HT < kVectorRegisters / 8 ? HT : kVectorRegisters / 8;
-  constexpr size_t KT = H * 8 <= kVectorRegisters / 2 ? 8 : 4;
-  const auto tile = [&](auto keys_tag, size_t j) HWY_ATTR {
-    constexpr size_t kKeys = decltype(keys_tag)::value;
-    score_tile<D, HT, H, kKeys, kFetch>(q, k, next, scores, 0, j);
-    HWY_UNROLL(64)
-    for (size_t h = H; h < HT; h += H) score_tile<D, HT, H, kKeys, false>(q, k, next, scores, h, j);
-  };
-  const size_t end = keys / 4 * HT * 4;
-  const size_t padded = ((keys + 3) / 4 * HT * 4 + kLanes - 1) / kLanes * kLanes;
+                           RowFetch& fetch, float* HWY_RESTRICT scores) {
+  // The largest tile keeps three quarters of the registers as sums, or conversions would take as
+  // long as multiply-adds.
+  constexpr size_t KT = HT == kMaxHeadTile ? 3 : std::min<size_t>(kVectorRegisters / 2 / HT, 8);
+  const size_t end = keys * HT, padded = (end + kLanes - 1) / kLanes * kLanes;
   std::fill(scores + end, scores + padded, -HUGE_VALF);
   size_t j = 0;
-  for (; j + KT <= keys; j += KT) tile(std::integral_constant<size_t, KT>(), j);
-  if (KT > 4 && j + 4 <= keys) {
-    tile(std::integral_constant<size_t, 4>(), j);
-    j += 4;
+  const auto tile = [&](auto keys_tag) HWY_ATTR {
+    constexpr size_t kKeys = decltype(keys_tag)::value;
+    score_tile<D, HT, kKeys>(q, k + j * D, fetch, scores + j * HT);
+    j += kKeys;
+  };
+  if constexpr (KT == 3) {
+    // A single key's sums would wait for each other: 4 keys are 2 and 2, not 3 and 1.
+    while (keys - j == 3 || keys - j > 4) tile(std::integral_constant<size_t, 3>());
+  } else {
+    while (keys - j >= KT) tile(std::integral_constant<size_t, KT>());
+    if (KT > 4 && keys - j >= 4) tile(std::integral_constant<size_t, 4>());
   }
-  for (; j < keys; ++j) tile(std::integral_constant<size_t, 1>(), j);
+  while (keys - j >= 2) tile(std::integral_constant<size_t, 2>());
+  if (j < keys) tile(std::integral_constant<size_t, 1>());
 }
 
 // --- Softmax
@@ -209,15 +222,15 @@ HWY_INLINE VF32 exp_keep_nan(VF32 x) {
 // op over all lanes that belong to one head of a tile of HT, in each of them.
 template <size_t HT, class Op>
 HWY_INLINE VF32 fold_heads(VF32 x, const Op& op) {
-  x = op(x, hn::Shuffle2301(x));
-  x = op(x, hn::Shuffle1032(x));
-  if constexpr (kLanes >= 8 && HT == 1) x = op(x, hn::SwapAdjacentBlocks(x));
-  if constexpr (kLanes == 16 && HT <= 2) x = op(x, hn::ConcatLowerUpper(F32(), x, x));
+  if constexpr (HT == 1) x = op(x, hn::Shuffle2301(x));
+  if constexpr (HT <= 2) x = op(x, hn::Shuffle1032(x));
+  if constexpr (kLanes >= 8 && HT <= 4) x = op(x, hn::SwapAdjacentBlocks(x));
+  if constexpr (kLanes == 16 && HT <= 8) x = op(x, hn::ConcatLowerUpper(F32(), x, x));
   return x;
 }
 
-// Floats of a tile's state, one per lane of its quads: head h's value stands at 4 * h.
-constexpr size_t tile_state(size_t HT) { return HT * 4 < kLanes ? kLanes : HT * 4; }
+// Floats of a tile's state, one per lane: head h's value stands at h.
+constexpr size_t tile_state(size_t HT) { return HT < kLanes ? kLanes : HT; }
 
 // One tile's online softmax (Milakov and Gimelshein, arXiv 1805.02867) over the next block: turns
 // scores into weights exp(score - max), updates max and sum, and leaves in `rescale` the factors
@@ -228,15 +241,23 @@ HWY_INLINE void softmax_tile(float* HWY_RESTRICT scores, size_t keys, float* HWY
                              float* HWY_RESTRICT sum, float* HWY_RESTRICT rescale) {
   const F32 d;
   constexpr size_t kStep = tile_state(HT);
-  const size_t end = (keys + 3) / 4 * HT * 4;
+  const size_t end = keys * HT;
   HWY_UNROLL(64)
   for (size_t v = 0; v < kStep; v += kLanes) {
     const VF32 old_max = hn::LoadU(d, max + v);
-    VF32 block_max = old_max;
-    for (size_t i = v; i < end; i += kStep) {
+    // Two chains, as each maximum waits for the one before.
+    VF32 block_max = old_max, other_max = old_max;
+    const auto raise = [&](VF32& m, size_t i) HWY_ATTR {
       const VF32 s = hn::LoadU(d, scores + i);
-      block_max = hn::Max(block_max, hn::IfThenElse(hn::IsNaN(s), block_max, s));
+      m = hn::IfThenElse(hn::Gt(s, m), s, m);
+    };
+    size_t begin = v;
+    for (; begin + kStep < end; begin += 2 * kStep) {
+      raise(block_max, begin);
+      raise(other_max, begin + kStep);
     }
+    if (begin < end) raise(block_max, begin);
+    block_max = hn::Max(block_max, other_max);
     const VF32 new_max =
         fold_heads<HT>(block_max, [](VF32 a, VF32 b) HWY_ATTR { return hn::Max(a, b); });
     VF32 total = hn::Zero(d);
@@ -255,47 +276,53 @@ HWY_INLINE void softmax_tile(float* HWY_RESTRICT scores, size_t keys, float* HWY
 
 // --- Values
 
-// out[h] = out[h] * rescale[4 h] + sum_j p[h][j] v[j], for HT heads and all D dims, in strips of VT
-// vectors; with kFetch as many rows from `next` on are fetched meanwhile.
-template <size_t D, size_t HT, bool kFetch>
+// out[h] += sum_j p[j][h] v[j], for HT heads and VT vectors of dims.
+template <size_t D, size_t HT, size_t VT>
+HWY_INLINE void accumulate_strip(const float* HWY_RESTRICT p, const uint16_t* HWY_RESTRICT v,
+                                 size_t keys, RowFetch& fetch, float* HWY_RESTRICT out) {
+  const F32 d;
+  VF32 sum[HT][VT];
+  HWY_UNROLL(64)
+  for (size_t h = 0; h < HT; ++h) HWY_UNROLL(64)
+  for (size_t t = 0; t < VT; ++t) sum[h][t] = hn::LoadU(d, out + h * D + t * kLanes);
+  const auto add_key = [&](size_t j) HWY_ATTR {
+    VF32 value[VT];
+    HWY_UNROLL(64) for (size_t t = 0; t < VT; ++t) value[t] = load_f16(d, v + j * D + t * kLanes);
+    HWY_UNROLL(64) for (size_t h = 0; h < HT; ++h) {
+      const VF32 weight = hn::Set(d, p[j * HT + h]);
+      HWY_UNROLL(64)
+      for (size_t t = 0; t < VT; ++t) sum[h][t] = hn::MulAdd(weight, value[t], sum[h][t]);
+    }
+  };
+  size_t j = 0;
+  for (; j + 4 <= keys; j += 4) {
+    fetch.step<4 * VT * kLanes * 2>();
+    HWY_UNROLL(4) for (size_t n = 0; n < 4; ++n) add_key(j + n);
+  }
+  for (; j < keys; ++j) add_key(j);
+  HWY_UNROLL(64)
+  for (size_t h = 0; h < HT; ++h) HWY_UNROLL(64)
+  for (size_t t = 0; t < VT; ++t) hn::StoreU(sum[h][t], d, out + h * D + t * kLanes);
+}
+
+// out[h] = out[h] * rescale[h] + sum_j p[j][h] v[j], for HT heads and all D dims.
+template <size_t D, size_t HT>
 HWY_INLINE void accumulate_values(const float* HWY_RESTRICT p, const float* HWY_RESTRICT rescale,
-                                  const uint16_t* HWY_RESTRICT v, size_t keys, const uint16_t* next,
+                                  const uint16_t* HWY_RESTRICT v, size_t keys, RowFetch& fetch,
                                   float* HWY_RESTRICT out) {
   const F32 d;
-  constexpr size_t kFit = kVectorRegisters / 2 / HT, kVectors = D / kLanes;
-  constexpr size_t VT = kFit < kVectors ? kFit : kVectors;
-  static_assert(kVectors % VT == 0);
-  for (size_t i = 0; i < D; i += VT * kLanes) {
-    VF32 sum[HT][VT];
-    HWY_UNROLL(64) for (size_t h = 0; h < HT; ++h) {
-      const VF32 factor = hn::Set(d, rescale[4 * h]);
-      HWY_UNROLL(64)
-      for (size_t t = 0; t < VT; ++t)
-        sum[h][t] = hn::Mul(factor, hn::LoadU(d, out + h * D + i + t * kLanes));
-    }
-    const auto add_key = [&](size_t j, const float* HWY_RESTRICT weights) HWY_ATTR {
-      if constexpr (kFetch) {
-        fetch<VT * kLanes * 2>(next);
-        next += VT * kLanes;
-      }
-      VF32 value[VT];
-      HWY_UNROLL(64)
-      for (size_t t = 0; t < VT; ++t) value[t] = load_f16(d, v + j * D + i + t * kLanes);
-      HWY_UNROLL(64) for (size_t h = 0; h < HT; ++h) {
-        const VF32 weight = hn::Set(d, weights[4 * h]);
-        HWY_UNROLL(64)
-        for (size_t t = 0; t < VT; ++t) sum[h][t] = hn::MulAdd(weight, value[t], sum[h][t]);
-      }
-    };
-    size_t j = 0;
-    const float* HWY_RESTRICT quads = p;
-    for (; j + 4 <= keys; j += 4, quads += 4 * HT)
-      HWY_UNROLL(4) for (size_t n = 0; n < 4; ++n) add_key(j + n, quads + n);
-    for (size_t n = 0; j < keys; ++j, ++n) add_key(j, quads + n);
-    HWY_UNROLL(64)
-    for (size_t h = 0; h < HT; ++h) HWY_UNROLL(64)
-    for (size_t t = 0; t < VT; ++t) hn::StoreU(sum[h][t], d, out + h * D + i + t * kLanes);
+  // Most blocks leave the maximum as it is.
+  for (size_t h = 0; h < HT; ++h) {
+    if (rescale[h] == 1) continue;
+    const VF32 factor = hn::Set(d, rescale[h]);
+    for (size_t i = 0; i < D; i += kLanes)
+      hn::StoreU(hn::Mul(factor, hn::LoadU(d, out + h * D + i)), d, out + h * D + i);
   }
+  constexpr size_t kFit = kVectorRegisters / 2 / HT;
+  constexpr size_t VT = std::min(kFit, D / kLanes);
+  static_assert(D % (VT * kLanes) == 0);
+  for (size_t i = 0; i < D; i += VT * kLanes)
+    accumulate_strip<D, HT, VT>(p, v + i, keys, fetch, out + i);
 }
 
 }  // namespace decant::HWY_NAMESPACE

@@ -42,63 +42,62 @@ class AttentionHeads {
   }
 
   // Attends the slots [begin, end), block by block. While a block's keys are scored, its values are
-  // fetched, and while those are added, the next block's keys.
-  void attend(uint32_t begin, uint32_t end) {
+  // fetched, and while those are added, the next block's keys; at the end those from slot `next`
+  // on, which should be where this thread goes on. That may be anywhere: nothing is read.
+  void attend(uint32_t begin, uint32_t end, uint32_t next) {
     const uint32_t block = block_keys(heads_);
     for (uint32_t slot = begin; slot < end; slot += block) {
       const size_t keys = std::min(end - slot, block);
-      const uint16_t* k = k_ + size_t{slot} * D;
-      const uint16_t* v = v_ + size_t{slot} * D;
-      // What follows the last block is another thread's, or nobody's: it fetches what is there.
-      const uint16_t* next_k = end - slot > block ? k + block * D : k;
-      for_tiles([&](auto tile, auto first, size_t h) HWY_ATTR {
-        score_rows<D, tile(), first()>(q_ + h * D, k, keys, v, scores_ + h * kScores);
+      const uint16_t *k = k_ + size_t{slot} * D, *v = v_ + size_t{slot} * D;
+      const uint16_t* next_k = end - slot > block ? k + block * D : k_ + size_t{next} * D;
+      RowFetch fetch_v(v, keys * D, tiles()), fetch_k(next_k, block * D, tiles());
+      for_tiles([&](auto tile, size_t h) HWY_ATTR {
+        score_rows<D, tile()>(q_ + h * D, k, keys, fetch_v, scores_ + h * kScores);
       });
-      for_tiles([&](auto tile, auto, size_t h) HWY_ATTR {
+      for_tiles([&](auto tile, size_t h) HWY_ATTR {
         const size_t state = h * kAttentionStateFloats;
         softmax_tile<tile()>(scores_ + h * kScores, keys, max_ + state, sum_ + state,
                              rescale_ + state);
       });
-      for_tiles([&](auto tile, auto first, size_t h) HWY_ATTR {
-        accumulate_values<D, tile(), first()>(scores_ + h * kScores,
-                                              rescale_ + h * kAttentionStateFloats, v, keys, next_k,
-                                              out_ + h * D);
+      for_tiles([&](auto tile, size_t h) HWY_ATTR {
+        accumulate_values<D, tile()>(scores_ + h * kScores, rescale_ + h * kAttentionStateFloats, v,
+                                     keys, fetch_k, out_ + h * D);
       });
     }
   }
+  void attend(uint32_t begin, uint32_t end) { attend(begin, end, end); }
 
   size_t heads() const { return heads_; }
   const float* out(size_t h) const { return out_ + h * D; }
   // Calls f(head, S, M) for each head.
   template <class F>
   void for_each(const F& f) const {
-    for_tiles([&](auto tile, auto, size_t h) {
+    for_tiles([&](auto tile, size_t h) {
       const size_t state = h * kAttentionStateFloats;
-      for (size_t i = 0; i < tile(); ++i) f(h + i, sum_[state + 4 * i], max_[state + 4 * i]);
+      for (size_t i = 0; i < tile(); ++i) f(h + i, sum_[state + i], max_[state + i]);
     });
   }
 
  private:
-  // Loading and storing the sums, and the softmax's work per block, want a long block, the more so
-  // the more heads there are. With fetches into the first-level cache, K, V and the next K should
-  // fit there beside q and the sums; with fetches into the second level, the longest block does.
+  // Loading and storing the sums, and the softmax's work per block, want a long block. So do
+  // fetches, as each walk has to cover memory's latency; but what they bring should stay in the
+  // first-level cache until it is used. With few heads memory is the limit, and short blocks are
+  // better; with more, arithmetic.
   static constexpr uint32_t block_keys(size_t heads) {
-    return attention_block_keys(D) / (!kFetchesToL1 ? 1 : heads <= 4 ? 4 : 2);
+    return attention_block_keys(D) / (kFetchesToL1 && heads <= 4 ? 4 : 1);
   }
   static constexpr uint32_t kScores = attention_block_keys(D);  // of a head, at most
   static_assert(kLanes <= kAttentionStateFloats);
 
-  // Calls f(size, whether it is the first, first head) for each tile of heads.
+  // Walks over a block's rows, but for those of the few heads left over.
+  size_t tiles() const { return std::max<size_t>(heads_ / kMaxHeadTile, 1); }
+
+  // Calls f(size, first head) for each tile of heads.
   template <class F>
   HWY_INLINE void for_tiles(const F& f) const {
     size_t h = 0;
     const auto run = [&](auto tile) HWY_ATTR {
-      for (; h + tile() <= heads_; h += tile()) {
-        if (h == 0)
-          f(tile, std::true_type(), h);
-        else
-          f(tile, std::false_type(), h);
-      }
+      for (; h + tile() <= heads_; h += tile()) f(tile, h);
     };
     if constexpr (kMaxHeadTile >= 8) run(std::integral_constant<size_t, 8>());
     run(std::integral_constant<size_t, 4>());

@@ -100,7 +100,7 @@ void nwg32(const CpuGroup& group) {
       const auto begin = std::max(static_cast<uint32_t>(block), runs.begin[r]);
       const auto end =
           static_cast<uint32_t>(std::min<uint64_t>(block + kFlashAttnVecBlock, runs.end[r]));
-      if (begin < end) state.attend(begin, end);
+      if (begin < end) state.attend(begin, end, begin + kStep);
     }
   }
   float* tmp = group.arg<float>(4);
