@@ -13,7 +13,7 @@ struct Gpu {
   uint32_t units;
   uint32_t most_shared_bytes;  // of a block
 };
-void PrintTo(const Gpu& gpu, std::ostream* out) { *out << gpu.capability; }
+std::ostream& operator<<(std::ostream& out, const Gpu& gpu) { return out << gpu.capability; }
 
 DeviceInfo info_of(const Gpu& gpu) {
   DeviceInfo device{};
