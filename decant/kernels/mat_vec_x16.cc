@@ -191,6 +191,8 @@ struct SixteenRows {
   const Block* block;
   Floats sums[kVectors];
 
+  // An implicit one would not be compiled for the target.
+  HWY_INLINE SixteenRows() {}  // NOLINT(modernize-use-equals-default)
   HWY_INLINE void start(const Block* first) {
     block = first;
     for (Floats& sum : sums) sum = hn::Zero(DotFloats());
