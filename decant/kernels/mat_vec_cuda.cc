@@ -25,7 +25,9 @@ uint32_t ceil_div(uint32_t a, uint32_t b) { return (a + b - 1) / b; }
 // Programming Guide, "Technical Specifications per Compute Capability"), less what kernels declare.
 uint32_t most_shared(const DeviceInfo& device) {
   constexpr uint32_t kDeclared = 4 << 10;
-  const int capability = std::stoi(device.capability.substr(3));
+  // The ops' listings of kernels plan for other backends' devices too.
+  const bool cuda = device.capability.starts_with("sm_");
+  const int capability = cuda ? std::stoi(device.capability.substr(3)) : 90;
   if (capability >= 90 && capability < 120) return 208 << 10;  // of 227: more stages gain nothing
   return ((capability == 80 || capability == 87 ? 163 : 99) << 10) - kDeclared;
 }
