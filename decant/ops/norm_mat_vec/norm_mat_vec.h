@@ -38,8 +38,8 @@ struct NormMatVecArgs {
   std::array<Buffer, 3> weights;
   std::array<Buffer, 3> outs;        // f32 [rows_i]; with kGeluMul only the first
   Combine combine = Combine::kNone;  // kGeluMul needs two weights of one shape
-  // kF32 or kQ8. kQ8, on a CPU: h is rounded to 8 bits (kernels/block_formats/q8_row.h) for weights in a block
-  // format. Other devices never round it.
+  // kF32 or kQ8. kQ8, on a CPU: h is rounded to 8 bits (kernels/block_formats/q8_row.h) for weights
+  // in a block format. Other devices never round it.
   Activations activations = Activations::kF32;
   // A hint: what dispatches after the next one will read. A GPU whose memory would be idle fetches
   // it to its cache meanwhile; it is not interpreted, and other devices ignore it.
