@@ -179,8 +179,8 @@ struct X16Q6_K {
   }
 };
 
-// What a core reads next must be on its way already: the prefetchers alone reach two thirds of
-// this.
+// What a core reads next must be on its way already: the prefetchers alone do not see to that
+// (ops/pack_weights/README.md).
 constexpr size_t kAhead = 1024;  // bytes; may lie past the weights: a prefetch cannot fault
 
 // Sixteen rows, whose blocks are walked one after the other.

@@ -68,8 +68,8 @@ Weights packed_weights(const Device& device, const GgufFile& file, const Weights
       file.not_needed(from.rows(at, rows));
     }
   }
-  // Those of the layers in one piece: a layer's own are smaller than a huge page, and reading them
-  // from small ones takes half as long again.
+  // Those of the layers in one piece: a layer's own are smaller than a huge page and would get
+  // none.
   const auto layer_weights = [](LayerWeights& w) {
     return std::array{&w.q, &w.k, &w.v, &w.attn_output, &w.gate, &w.up, &w.down};
   };
