@@ -22,6 +22,7 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <type_traits>
 
 #include "decant/kernels/float16-inl.h"
 
@@ -178,21 +179,22 @@ HWY_INLINE void score_rows(const float* HWY_RESTRICT q, const uint16_t* HWY_REST
   constexpr size_t KT = HT == kMaxHeadTile ? 3 : std::min<size_t>(kVectorRegisters / 2 / HT, 8);
   const size_t end = keys * HT, padded = (end + kLanes - 1) / kLanes * kLanes;
   std::fill(scores + end, scores + padded, -HUGE_VALF);
-  size_t j = 0;
-  const auto tile = [&](auto keys_tag) HWY_ATTR {
+  const auto tile = [&](size_t j, auto keys_tag) HWY_ATTR {
     constexpr size_t kKeys = decltype(keys_tag)::value;
     score_tile<D, HT, kKeys>(q, k + j * D, fetch, scores + j * HT);
-    j += kKeys;
   };
+  size_t j = 0;
   if constexpr (KT == 3) {
     // A single key's sums would wait for each other: 4 keys are 2 and 2, not 3 and 1.
-    while (keys - j == 3 || keys - j > 4) tile(std::integral_constant<size_t, 3>());
+    for (; keys - j == 3 || keys - j > 4; j += 3) tile(j, std::integral_constant<size_t, 3>());
   } else {
-    while (keys - j >= KT) tile(std::integral_constant<size_t, KT>());
-    if (KT > 4 && keys - j >= 4) tile(std::integral_constant<size_t, 4>());
+    for (; keys - j >= KT; j += KT) tile(j, std::integral_constant<size_t, KT>());
+    if constexpr (KT > 4) {
+      for (; keys - j >= 4; j += 4) tile(j, std::integral_constant<size_t, 4>());
+    }
   }
-  while (keys - j >= 2) tile(std::integral_constant<size_t, 2>());
-  if (j < keys) tile(std::integral_constant<size_t, 1>());
+  for (; keys - j >= 2; j += 2) tile(j, std::integral_constant<size_t, 2>());
+  if (j < keys) tile(j, std::integral_constant<size_t, 1>());
 }
 
 // --- Softmax
