@@ -15,7 +15,6 @@
 namespace decant {
 namespace {
 
-using ::testing::Each;
 using ::testing::HasSubstr;
 
 constexpr const char* kSource = R"(
