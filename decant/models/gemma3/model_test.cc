@@ -1,20 +1,18 @@
 // The whole model against the double-precision NumPy reference (testing/gemma3_reference.py), on
-// random tiny models that hold every tensor type, and on the real one.
+// random tiny models that hold every tensor type.
 #include "decant/models/gemma3/model.h"
 
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <cmath>
 #include <cstdlib>
 #include <filesystem>
-#include <fstream>
 #include <functional>
-#include <iterator>
 #include <optional>
 #include <random>
 
 #include "decant/core/error.h"
+#include "decant/models/gemma3/test_logits.h"
 #include "testing/compare.h"
 
 namespace decant::gemma3 {
@@ -23,47 +21,10 @@ namespace {
 using testing::bits_equal;
 using testing::rows_near;
 
-constexpr double kBound = 1e-3;  // relative L2 of a row of logits, with f32 activations
 // With activations rounded to 8 bits; README.md has what was measured.
-constexpr double kTinyQ8Bound = 0.1, kRealQ8Bound = 0.03;
+constexpr double kTinyQ8Bound = 0.1;
 constexpr const char* kTiny[] = {"f32",    "f16_untied",  "legacy_quants", "k_quants",
                                  "q4_k_m", "rope_scaled", "softcap"};
-const SamplerOptions kGreedy{.temp = 0};
-
-ModelOptions f32(uint32_t context, uint32_t prompt_batch = 512) {
-  return {.context = context, .prompt_batch = prompt_batch, .activations = Activations::kF32};
-}
-
-std::filesystem::path folder() {
-  const char* path = std::getenv("DECANT_TEST_REFERENCES");
-  return path ? path : "";
-}
-
-template <typename T>
-std::vector<T> read_file(const std::filesystem::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  const std::vector<char> bytes(std::istreambuf_iterator<char>(file), {});
-  std::vector<T> values(bytes.size() / sizeof(T));
-  std::copy_n(bytes.data(), values.size() * sizeof(T), reinterpret_cast<char*>(values.data()));
-  return values;
-}
-
-size_t argmax(std::span<const double> row) {
-  return static_cast<size_t>(std::max_element(row.begin(), row.end()) - row.begin());
-}
-
-// Within the bound, and the same best token wherever the reference's two best are further apart
-// than the bound allows an element to move.
-void expect_logits(std::span<const float> got, std::span<const double> want) {
-  ASSERT_TRUE(rows_near(got, want, want.size(), kBound));
-  double norm = 0;
-  for (const double x : want) norm += x * x;
-  const size_t best = argmax(want);
-  std::vector<double> rest(want.begin(), want.end());
-  rest[best] = -HUGE_VAL;
-  if (want[best] - rest[argmax(rest)] <= 2 * kBound * std::sqrt(norm)) return;
-  ASSERT_EQ(argmax(std::vector<double>(got.begin(), got.end())), best);
-}
 
 struct TinyModel {
   explicit TinyModel(const std::string& name)
@@ -80,21 +41,6 @@ struct TinyModel {
   std::vector<double> logits;
   size_t vocab;
 };
-
-std::vector<float> logits_of(const Model& model) {
-  std::vector<float> all(model.logits().elements());
-  model.device().read(model.logits(), std::as_writable_bytes(std::span(all)));
-  return all;
-}
-
-std::optional<Device> gpu() {
-  try {
-    return Device::cuda();
-  } catch (const Error& e) {
-    fmt::print(stderr, "SKIPPED: {}\n", e.what());
-    return std::nullopt;
-  }
-}
 
 // The CPU, and the first NVIDIA GPU if there is one.
 void for_each_device(const std::function<void(const Device& device)>& body) {
@@ -350,83 +296,6 @@ TEST_P(OneTinyGemma, NanLogitsAreAnError) {
 
 INSTANTIATE_TEST_SUITE_P(Models, OneTinyGemma, ::testing::Values("q4_k_m"),
                          [](const auto& p) { return std::string(p.param); });
-
-TEST(RealGemma, LogitsMatchTheReference) {
-  const char* path = std::getenv("DECANT_TEST_MODEL");
-  if (!path) GTEST_SKIP() << "SKIPPED: DECANT_TEST_MODEL does not name the model";
-  if (!std::filesystem::exists(folder() / "real.logits.f64"))
-    GTEST_SKIP() << "SKIPPED: no reference logits; they need Python with numpy and gguf";
-  const std::vector<int32_t> tokens = read_file<int32_t>(folder() / "real.tokens.i32");
-  const std::vector<double> want = read_file<double>(folder() / "real.logits.f64");
-  const GgufFile file = GgufFile::open(path);
-  const Device device = Device::cpu({.threads = 1});
-  Model model(device, file, f32(4096));
-  Sampler sampler(device, model.config().vocab, kGreedy);
-  model.prompt(tokens);
-  expect_logits(logits_of(model), want);
-  // The same by decoding token by token.
-  model.reset();
-  model.prompt(std::span(tokens).first(1));
-  model.start(sampler);
-  for (size_t i = 1; i < tokens.size(); ++i) model.step(tokens[i]);
-  expect_logits(logits_of(model), want);
-  Model rounded(device, file, {.activations = Activations::kQ8});
-  rounded.prompt(tokens);
-  EXPECT_TRUE(rows_near(logits_of(rounded), want, want.size(), kRealQ8Bound));
-  rounded.reset();
-  rounded.prompt(std::span(tokens).first(1));
-  rounded.start(sampler);
-  for (size_t i = 1; i < tokens.size(); ++i) rounded.step(tokens[i]);
-  EXPECT_TRUE(rows_near(logits_of(rounded), want, want.size(), kRealQ8Bound));
-}
-
-// Past the window of the sliding layers, prompt and decoding. Needs no reference: any model will
-// do.
-TEST(RealGemma, CudaAgreesWithTheCpu) {
-  const char* path = std::getenv("DECANT_TEST_MODEL");
-  if (!path) GTEST_SKIP() << "SKIPPED: DECANT_TEST_MODEL does not name the model";
-  const std::optional<Device> cuda = gpu();
-  if (!cuda) GTEST_SKIP() << "SKIPPED: no NVIDIA GPU";
-  const GgufFile file = GgufFile::open(path);
-  constexpr size_t kTokens = 600, kEvery = 8;
-  std::mt19937 random(5);
-  std::vector<int32_t> tokens{2};
-  std::vector<std::vector<double>> want;
-  {
-    Model model(Device::cpu(), file, f32(kTokens));
-    std::uniform_int_distribution<int32_t> any(0, static_cast<int32_t>(model.config().vocab) - 1);
-    while (tokens.size() < kTokens) tokens.push_back(any(random));
-    model.evaluate(tokens, 0, [&](size_t i, std::span<const float> logits) {
-      if (i % kEvery == 0) want.emplace_back(logits.begin(), logits.end());
-    });
-  }
-  double worst = 0;
-  const auto check = [&](size_t i, std::span<const float> got) {
-    const std::vector<double>& row = want[i / kEvery];
-    double error = 0, norm = 0;
-    for (size_t j = 0; j < row.size(); ++j) {
-      error += (double{got[j]} - row[j]) * (double{got[j]} - row[j]);
-      norm += row[j] * row[j];
-    }
-    worst = std::max(worst, std::sqrt(error / norm));
-    expect_logits(got, row);
-  };
-  Model model(*cuda, file, {.context = kTokens});
-  model.evaluate(tokens, 0, [&](size_t i, std::span<const float> logits) {
-    if (i % kEvery == 0) check(i, logits);
-  });
-  fmt::print("{} rows of logits, relative L2 at most: prompt {:.2e}", want.size(), worst);
-  worst = 0;
-  model.reset();
-  Sampler sampler(*cuda, model.config().vocab, kGreedy);
-  model.prompt(std::span(tokens).first(1));
-  model.start(sampler);
-  for (size_t i = 1; i < kTokens; ++i) {
-    model.step(tokens[i]);
-    if (i % kEvery == 0) check(i, logits_of(model));
-  }
-  fmt::print(", decoding {:.2e}\n", worst);
-}
 
 }  // namespace
 }  // namespace decant::gemma3
