@@ -43,14 +43,17 @@ class AttentionHeads {
 
   // Attends the slots [begin, end), block by block. While a block's keys are scored, its values are
   // fetched, and while those are added, the next block's keys; at the end those from slot `next`
-  // on, which should be where this thread goes on. That may be anywhere: nothing is read.
+  // on, which should be where this thread goes on. That may be anywhere: nothing is read. Into the
+  // second level rows are fetched half a block earlier, as the walk of a short block is over before
+  // memory has answered, and there is room for them.
   void attend(uint32_t begin, uint32_t end, uint32_t next) {
     const uint32_t block = block_keys(heads_);
+    const size_t ahead = (kFetchesToL1 ? 0 : block / 2) * D;
     for (uint32_t slot = begin; slot < end; slot += block) {
       const size_t keys = std::min(end - slot, block);
       const uint16_t *k = k_ + size_t{slot} * D, *v = v_ + size_t{slot} * D;
       const uint16_t* next_k = end - slot > block ? k + block * D : k_ + size_t{next} * D;
-      RowFetch fetch_v(v, keys * D, tiles()), fetch_k(next_k, block * D, tiles());
+      RowFetch fetch_v(v + ahead, keys * D, tiles()), fetch_k(next_k + ahead, block * D, tiles());
       for_tiles([&](auto tile, size_t h) HWY_ATTR {
         score_rows<D, tile()>(q_ + h * D, k, keys, fetch_v, scores_ + h * kScores);
       });
@@ -84,7 +87,7 @@ class AttentionHeads {
   // first-level cache until it is used. With few heads memory is the limit, and short blocks are
   // better; with more, arithmetic.
   static constexpr uint32_t block_keys(size_t heads) {
-    return attention_block_keys(D) / (kFetchesToL1 && heads <= 4 ? 4 : 1);
+    return attention_block_keys(D) / (heads <= 4 ? 4 : 1);
   }
   static constexpr uint32_t kScores = attention_block_keys(D);  // of a head, at most
   static_assert(kLanes <= kAttentionStateFloats);
