@@ -24,6 +24,7 @@
 #include <cstdint>
 #include <type_traits>
 
+#include "decant/kernels/fetch-inl.h"
 #include "decant/kernels/float16-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -41,15 +42,6 @@ inline constexpr size_t kVectorRegisters = 32;
 inline constexpr size_t kVectorRegisters = 16;
 #endif
 inline constexpr size_t kMaxHeadTile = kVectorRegisters / 4;  // 8 or 4
-
-// Where keys and values are fetched to, ahead of their use. Zen 3 waits for as many lines at a time
-// in the first level as in the second. Zen 4 does not (11 GB/s a core, against 20 to 30); what
-// tells them apart here is AVX-512.
-#if HWY_TARGET <= HWY_AVX3 && HWY_ARCH_X86
-inline constexpr bool kFetchesToL1 = false;
-#else
-inline constexpr bool kFetchesToL1 = true;
-#endif
 
 // --- Sums across lanes
 
@@ -133,8 +125,7 @@ class RowFetch {
     constexpr size_t kLine = 64, kLines = (kBytes + kLine - 1) / kLine;
     if ((step_++ & mask_) != 0 || next_ >= end_) return;
     HWY_UNROLL(64)
-    for (size_t n = 0; n < kLines; ++n)
-      __builtin_prefetch(next_ + n * kLine / 2, 0, kFetchesToL1 ? 3 : 2);
+    for (size_t n = 0; n < kLines; ++n) fetch_line(next_ + n * kLine / 2);
     next_ += kLines * kLine / 2;
   }
 

@@ -17,11 +17,11 @@
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "decant/kernels/mat_vec.cc"
-#include <hwy/cache_control.h>
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
 #include "decant/kernels/block_formats/weights-inl.h"
+#include "decant/kernels/fetch-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace decant::cpu::HWY_NAMESPACE {
@@ -96,8 +96,7 @@ struct FourRows {
       blocks[r] = blocks_at<F>(rows[r], at);
       F::unpack_scales(blocks[r], elems / F::kBlockElems, chunks[r]);
       const auto* next = reinterpret_cast<const std::byte*>(blocks[r]) + kPrefetchRows * row_bytes;
-      for (size_t i = 0; i < elems / F::kBlockElems * sizeof(Block); i += 64)
-        hwy::Prefetch(next + i);
+      for (size_t i = 0; i < elems / F::kBlockElems * sizeof(Block); i += 64) fetch_line(next + i);
     }
   }
 

@@ -12,12 +12,12 @@
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "decant/kernels/mat_vec_x16.cc"
-#include <hwy/cache_control.h>
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
 #include "decant/kernels/block_formats/dot_bytes-inl.h"
 #include "decant/kernels/block_formats/unpack-inl.h"
+#include "decant/kernels/fetch-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace decant::cpu::HWY_NAMESPACE {
@@ -181,7 +181,7 @@ struct X16Q6_K {
 
 // What a core reads next must be on its way already: the prefetchers alone do not see to that
 // (ops/pack_weights/README.md).
-constexpr size_t kAhead = 1024;  // bytes; may lie past the weights: a prefetch cannot fault
+constexpr size_t kAhead = kFetchesToL1 ? 1024 : 4096;  // bytes
 
 // Sixteen rows, whose blocks are walked one after the other.
 template <class F>
@@ -202,7 +202,7 @@ struct SixteenRows {
   HWY_INLINE void add(size_t number, const Q8Chunk* HWY_RESTRICT x, size_t chunks) {
     const size_t g = number % F::kGroups;
     const auto* next = reinterpret_cast<const std::byte*>(block) + g * kGroupBytes + kAhead;
-    for (size_t i = 0; i < kGroupBytes; i += 64) hwy::Prefetch(next + i);
+    for (size_t i = 0; i < kGroupBytes; i += 64) fetch_line(next + i);
     HWY_UNROLL(4)
     for (size_t v = 0; v < kVectors; ++v)
       for (size_t term = 0; term < kTerms; ++term)

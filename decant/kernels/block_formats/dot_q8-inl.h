@@ -26,8 +26,7 @@
 #include "decant/kernels/block_formats/dot_bytes-inl.h"
 #include "decant/kernels/block_formats/quantize_q8-inl.h"
 #include "decant/kernels/block_formats/weights-inl.h"
-
-#include <hwy/cache_control.h>
+#include "decant/kernels/fetch-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace decant::HWY_NAMESPACE {
@@ -121,8 +120,7 @@ class RowsQ8 {
       blocks[r] = blocks_at<F>(rows[r], at);
       const auto* next = reinterpret_cast<const std::byte*>(blocks[r]) + ahead;
       HWY_UNROLL(8)
-      for (size_t i = 0; i < kElems / F::kBlockElems * sizeof(Block); i += 64)
-        hwy::Prefetch(next + i);
+      for (size_t i = 0; i < kElems / F::kBlockElems * sizeof(Block); i += 64) fetch_line(next + i);
     }
     add_blocks<kElems>(blocks, x, std::make_index_sequence<kRows>());
   }
