@@ -21,7 +21,10 @@ with open({log!r}, "a") as log:
 if {fails}:
     sys.exit("out of luck")
 depth = float(sys.argv[sys.argv.index("-d") + 1]) if "-d" in sys.argv else 0
-print(json.dumps([{{"avg_ts": {speed} - depth / 100}}]))
+row = {{"avg_ts": {speed} - depth / 100}}
+if "--limit" in sys.argv and sys.argv[sys.argv.index("-p") + 1] == "0":
+    row["limit_ts"] = 250
+print(json.dumps([row]))
 """
 
 
@@ -57,15 +60,16 @@ class Compare(unittest.TestCase):
             self.assertTrue(ours.startswith("decant bench "), ours)
             self.assertTrue(theirs.startswith("llama-bench "), theirs)
             # Same model, threads and test.
-            self.assertEqual(ours.removeprefix("decant bench "),
+            self.assertEqual(ours.removeprefix("decant bench ").replace("--limit ", ""),
                              theirs.removeprefix("llama-bench ").replace("-fa 1 ", ""))
         table = (self.folder / "out/compare.md").read_text()
-        self.assertIn("| pp512, tokens/s | 200.0 | 100.0 | 2.00 |", table)
-        self.assertIn("| tg128 @ d4096, tokens/s | 159.0 | 59.0 | 2.69 |", table)
+        self.assertIn("| pp512, tokens/s | 200.0 | 100.0 | 2.00 |  |", table)
+        self.assertIn("| tg128 @ d4096, tokens/s | 159.0 | 59.0 | 2.69 | 0.64 |", table)
         self.assertIn("| start to first token, s |", table)
         self.assertIn(table.strip(), done.stdout)
         data = json.loads((self.folder / "out/compare.json").read_text())
-        self.assertEqual(data["model"]["tg128"], {"decant": [200, 200], "llama.cpp": [100, 100]})
+        self.assertEqual(data["model"]["tg128"], {"decant": [200, 200], "llama.cpp": [100, 100],
+                                                  "of limit": [0.8, 0.8]})
         self.assertEqual(len(data["first_token"]["decant"]), 2)
 
     def test_a_program_that_fails_is_named_with_its_message(self):

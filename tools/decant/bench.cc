@@ -11,6 +11,7 @@
 #include "tools/decant/common.h"
 #include "tools/decant/console.h"
 #include "tools/decant/model_facts.h"
+#include "tools/decant/roofline.h"
 
 namespace decant::cli {
 namespace {
@@ -23,6 +24,7 @@ struct Options {
   std::string threads;  // empty: physical cores
   uint32_t repetitions = 5;
   std::string format = "md";
+  bool limit = false;  // measure what memory would allow as well
   DeviceOptions device;
   Activations activations = gemma3::ModelOptions{}.activations;
 };
@@ -44,6 +46,7 @@ struct Measurement {
   std::string backend;  // as llama-bench names it: CPU, CUDA
   uint32_t n_threads;
   std::vector<double> seconds;  // of each repetition
+  double reads_per_s = 0;       // bytes, measured between the repetitions; 0: not measured
 
   // Mean and sample standard deviation of f over the repetitions.
   template <typename F>
@@ -107,15 +110,48 @@ class Runner {
   std::mt19937 random_{1};
 };
 
+// What decoding reads: each weight once, and the keys and values of the tokens attended to.
+class TokenBytes {
+ public:
+  TokenBytes(const GgufFile& file, const gemma3::Config& config, uint64_t tensor_bytes)
+      : config_(config), weights_(static_cast<double>(tensor_bytes)) {
+    // Of embeddings that are not the output projection as well, a row is read.
+    const bool tied = std::none_of(file.tensors().begin(), file.tensors().end(),
+                                   [](const GgufTensor& t) { return t.name == "output.weight"; });
+    if (!tied) weights_ -= static_cast<double>(file.tensor("token_embd.weight").bytes.size());
+  }
+
+  // The mean over the test's tokens, whose first attends those before it and itself.
+  double mean(const Test& test) const {
+    const double attended = test.n_depth + (test.n_gen + 1) / 2.0;
+    double bytes = weights_;
+    for (const bool global : config_.global) {
+      const bool whole = global || config_.sliding_window == 0;
+      const double keys = whole ? attended : std::min<double>(attended, config_.sliding_window);
+      bytes += keys * config_.kv_dim() * 2 * sizeof(uint16_t);
+    }
+    return bytes;
+  }
+
+ private:
+  gemma3::Config config_;
+  double weights_;
+};
+
 class Report {
  public:
-  Report(std::string format, const GgufFile& file)
-      : format_(std::move(format)), file_(file.name()), facts_(model_facts(file)) {
+  Report(std::string format, bool limit, const GgufFile& file, const gemma3::Config& config)
+      : format_(std::move(format)),
+        limit_(limit),
+        file_(file.name()),
+        facts_(model_facts(file)),
+        token_bytes_(file, config, facts_.tensor_bytes) {
     if (format_ == "md")
-      put("| {:<30} | {:>10} | {:>10} | {:<10} | {:>7} | {:>15} | {:>20} |\n"
-          "| {:-<30} | {:->9}: | {:->9}: | {:-<10} | {:->6}: | {:->14}: | {:->19}: |\n",
-          "model", "size", "params", "backend", "threads", "test", "t/s", "", "", "", "", "", "",
-          "");
+      put("| {:<30} | {:>10} | {:>10} | {:<10} | {:>7} | {:>15} | {:>20} |{}\n"
+          "| {:-<30} | {:->9}: | {:->9}: | {:-<10} | {:->6}: | {:->14}: | {:->19}: |{}\n",
+          "model", "size", "params", "backend", "threads", "test", "t/s",
+          limit_ ? " reads GB/s | limit t/s | % of it |" : "", "", "", "", "", "", "", "",
+          limit_ ? " ---------: | --------: | ------: |" : "");
     else if (format_ == "csv")
       put("backends,model_filename,model_type,model_size,model_n_params,n_threads,n_prompt,n_gen,"
           "n_depth,avg_ns,stddev_ns,avg_ts,stddev_ts\n");
@@ -125,10 +161,17 @@ class Report {
   void add(const Measurement& m) {
     const auto [avg_ts, stddev_ts] = m.tokens_per_s();
     const auto [avg_ns, stddev_ns] = m.nanoseconds();
+    const bool limited = limit_ && m.test.n_gen != 0;
+    const double token_bytes = token_bytes_.mean(m.test), limit_ts = m.reads_per_s / token_bytes;
     if (format_ == "md") {
-      put("| {:<30} | {:>10} | {:>8.2f} M | {:<10} | {:>7} | {:>15} | {:>20} |\n", facts_.type,
+      const std::string limits =
+          limited ? fmt::format(" {:>10.1f} | {:>9.2f} | {:>7.1f} |", m.reads_per_s / 1e9, limit_ts,
+                                100 * avg_ts / limit_ts)
+          : limit_ ? fmt::format(" {:>10} | {:>9} | {:>7} |", "-", "-", "-")
+                   : "";
+      put("| {:<30} | {:>10} | {:>8.2f} M | {:<10} | {:>7} | {:>15} | {:>20} |{}\n", facts_.type,
           mebibytes(facts_.tensor_bytes), static_cast<double>(facts_.parameters) / 1e6, m.backend,
-          m.n_threads, m.test.name(), fmt::format("{:.2f} ± {:.2f}", avg_ts, stddev_ts));
+          m.n_threads, m.test.name(), fmt::format("{:.2f} ± {:.2f}", avg_ts, stddev_ts), limits);
     } else if (format_ == "csv") {
       put("\"{}\",{},{},\"{}\",\"{}\",\"{}\",\"{}\",\"{}\",\"{}\",\"{:.0f}\",\"{:.0f}\",\"{:.6f}"
           "\","
@@ -157,6 +200,10 @@ class Report {
                        {"stddev_ts", stddev_ts},
                        {"samples_ns", std::move(samples_ns)},
                        {"samples_ts", std::move(samples_ts)}});
+      if (limited)
+        rows_.back().update({{"token_bytes", std::llround(token_bytes)},
+                             {"reads_gbps", m.reads_per_s / 1e9},
+                             {"limit_ts", limit_ts}});
     }
     flush();
   }
@@ -171,8 +218,11 @@ class Report {
     return out + '"';
   }
 
-  std::string format_, file_;
+  std::string format_;
+  bool limit_;
+  std::string file_;
   ModelFacts facts_;
+  TokenBytes token_bytes_;
   Json rows_ = Json::array();
 };
 
@@ -201,6 +251,14 @@ std::string backend_of(const Device& device) {
   return name;
 }
 
+// Memory past the caches, written: a page that never was may be the one page of zeros.
+Buffer written_memory(const Device& device) {
+  const Buffer memory = device.buffer(DType::kU8, {256 << 20});
+  const auto bytes = memory.span<uint8_t>();
+  std::fill(bytes.begin(), bytes.end(), uint8_t{1});
+  return memory;
+}
+
 int run(const Options& options) {
   const std::vector<Test> tests = tests_of(options);
   const std::vector<uint32_t> threads = options.threads.empty()
@@ -221,15 +279,26 @@ int run(const Options& options) {
   std::optional<Report> report;  // says nothing before the model has loaded
   for (const uint32_t count : threads) {
     const Device device = open_device({.name = options.device.name, .threads = count});
+    if (options.limit && device.info().asynchronous)
+      throw UsageError("bench: --limit: measures a CPU's memory; a GPU's is in bench-op's table");
     gemma3::Model model(device, file, {.context = context, .activations = options.activations});
-    if (!report) report.emplace(options.format, file);
+    if (!report) report.emplace(options.format, options.limit, file, config);
     Runner runner(model, bos);
+    std::unique_ptr<RooflineMeter> limit;
+    if (options.limit) limit = std::make_unique<RooflineMeter>(device, written_memory(device));
     for (const Test& test : tests) {
       // What a first run pays once: pages of the file, memory, code.
       runner.seconds({test.n_prompt, std::min(test.n_gen, 8u), 0});
       Measurement measurement{test, backend_of(device), device.info().compute_units, {}};
-      for (uint32_t i = 0; i < options.repetitions; ++i)
+      if (limit) limit->start();
+      for (uint32_t i = 0; i < options.repetitions; ++i) {
+        if (limit) limit->measure();
         measurement.seconds.push_back(runner.seconds(test));
+      }
+      if (limit) {
+        limit->measure();
+        measurement.reads_per_s = limit->median().bytes_per_s;
+      }
       report->add(measurement);
     }
   }
@@ -258,6 +327,8 @@ void add_bench(CLI::App& app, Command& chosen) {
   add_device_option(*sub, options->device);
   add_activations_option(*sub, options->activations);
   add_format_option(*sub, options->format, {"md", "csv", "json"});
+  sub->add_flag("--limit", options->limit,
+                "Measure between the runs how fast memory can be read, and compare (CPU)");
   sub->footer(
       "Several values of -p, -n, -d and -t, separated by commas, are all measured. t/s is the "
       "mean\n"

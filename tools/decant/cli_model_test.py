@@ -175,6 +175,21 @@ class Tiny(Case):
         self.assertEqual(len(json.loads(self.succeeds(*marker).stdout)), 1)
         self.assertGreater(len(json.loads(self.succeeds(*marker, "--no-special").stdout)), 1)
 
+    def test_bench_limit(self):
+        common = ("bench", "-m", TINY, "-p", "8", "-n", "4", "-d", "16", "-r", "1", "-t", "1", "--limit")
+        prompt, generation = json.loads(self.succeeds(*common, "-o", "json").stdout)
+        self.assertNotIn("limit_ts", prompt)
+        self.assertGreater(generation["reads_gbps"], 0)
+        # The weights, and some keys and values.
+        self.assertGreater(generation["token_bytes"], generation["model_size"])
+        self.assertLess(generation["token_bytes"], 2 * generation["model_size"])
+        reads = generation["limit_ts"] * generation["token_bytes"] / 1e9
+        self.assertAlmostEqual(reads / generation["reads_gbps"], 1, places=5)
+        table = self.succeeds(*common).stdout.splitlines()
+        header = [cell.strip() for cell in table[0].strip("|").split("|")]
+        self.assertEqual(header[-3:], ["reads GB/s", "limit t/s", "% of it"])
+        self.assertEqual([row.split("|")[-2].strip() == "-" for row in table[2:]], [True, False])
+
     def test_bench(self):
         common = (
             "bench",
