@@ -174,5 +174,44 @@ TEST_F(CubinCacheTest, ProcessesDoNotDisturbEachOther) {
   EXPECT_EQ(files(), 3u);
 }
 
+// Processes that need the same kernel at the same moment, each with a device, a driver and a
+// compiler of its own: all run it, whoever compiles, and one file of it is left, a whole one.
+TEST_F(CubinCacheTest, TwoProcessesCompileAtOnce) {
+  constexpr int kProcesses = 2, kRounds = 20;
+  for (int round = 0; round < kRounds; ++round) {
+    SCOPED_TRACE(round);
+    fs::remove_all(folder_);
+    int start[2];
+    ASSERT_EQ(::pipe(start), 0);
+    std::vector<pid_t> children;
+    for (int p = 0; p < kProcesses; ++p) {
+      const pid_t child = ::fork();
+      if (child == 0) {
+        char go = 0;
+        ::close(start[1]);
+        if (::read(start[0], &go, 1) != 0) ::_exit(3);  // returns when the parent closes its end
+        const size_t before = fake::driver().launches.size();
+        try {
+          const int compiled = run_a_kernel();
+          const bool ran = fake::driver().launches.size() == before + 1;
+          ::_exit(ran && compiled <= 1 ? 0 : 1);
+        } catch (const std::exception&) {
+          ::_exit(2);
+        }
+      }
+      children.push_back(child);
+    }
+    ::close(start[0]);
+    ::close(start[1]);
+    for (const pid_t child : children) {
+      int status = 1;
+      ::waitpid(child, &status, 0);
+      EXPECT_EQ(status, 0) << "a process did not run the kernel";
+    }
+    EXPECT_EQ(files(), 1u);
+    EXPECT_EQ(run_a_kernel(), 0) << "the file that is left is no good";
+  }
+}
+
 }  // namespace
 }  // namespace decant

@@ -224,7 +224,11 @@ void report_json(const Device& device, const Options& options, const std::vector
                     {"gbps", row.gbps},
                     {"gflops", row.gflops},
                     {"roofline_us", row.roofline_us},
-                    {"roofline_pct", row.roofline_pct}});
+                    {"roofline_pct", row.roofline_pct},
+                    {"reads_gbps", measured[i].roofline.bytes_per_s / 1e9}});
+    // A GPU's is not measured.
+    const double flops = measured[i].roofline.flops_per_s;
+    if (!std::isinf(flops)) rows.back()["fma_gflops"] = flops / 1e9;
   }
   print_json(rows);
 }

@@ -254,7 +254,8 @@ class Output(Case):
         (row,) = json.loads(self.succeeds(*common, "-o", "json").stdout)
         self.assertEqual(
             list(row),
-            "op device shape kv_dtype n_threads us gbps gflops roofline_us roofline_pct".split(),
+            "op device shape kv_dtype n_threads us gbps gflops roofline_us roofline_pct reads_gbps "
+            "fma_gflops".split(),
         )
         self.assertEqual(row["shape"], "64,2,1,33")
         self.assertEqual(row["n_threads"], 1)

@@ -61,7 +61,7 @@ void RooflineMeter::start() {
   flops_per_s_.clear();
 }
 
-void RooflineMeter::measure() {
+void RooflineMeter::measure_reads() {
   const Kernels& kernels = kernels_of(encoder_.device());
   for (size_t way = 0; way < cpu::kReadWays; ++way)
     repeat(
@@ -72,6 +72,11 @@ void RooflineMeter::measure() {
           encoder_.commit_and_wait();
         },
         [&](double seconds) { bytes_per_s_[way].push_back(kPartBytes / seconds); });
+}
+
+void RooflineMeter::measure() {
+  measure_reads();
+  const Kernels& kernels = kernels_of(encoder_.device());
   repeat(
       [&] {
         encoder_.dispatch(kernels.fma, {writes(flops_)},
@@ -89,7 +94,7 @@ Roofline RooflineMeter::median() const {
   for (std::vector<double> samples : bytes_per_s_)
     result.bytes_per_s = std::max(result.bytes_per_s, cli::median(samples));
   std::vector<double> flops = flops_per_s_;
-  result.flops_per_s = cli::median(flops);
+  if (!flops.empty()) result.flops_per_s = cli::median(flops);
   return result;
 }
 

@@ -29,9 +29,11 @@ class RooflineMeter {
   // `memory` is what is read, of any content; it should be as large as what the op reads between
   // two uses of the same byte.
   RooflineMeter(const Device& device, const Buffer& memory);
-  void measure();           // about 0.1 s
-  Roofline median() const;  // since the start; of the ways to read, the fastest
-  void start();             // forgets all samples
+  void measure();        // about 0.1 s
+  void measure_reads();  // the same without multiply-adds
+  // Since the start; of the ways to read, the fastest. What was not measured is 0.
+  Roofline median() const;
+  void start();  // forgets all samples
 
  private:
   CommandEncoder encoder_;
