@@ -54,6 +54,7 @@ const int kRegistered = [] {
           fmt::format("norm_mat_vec/{}{}", kNames[i], activations == Activations::kQ8 ? "_q8" : "")
               .c_str(),
           bench, kNormMatVecBenches[i], activations)
+          ->ArgName("threads")
           ->Arg(1)
           ->Arg(2)
           ->UseRealTime();
