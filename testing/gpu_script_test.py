@@ -72,6 +72,7 @@ class GpuScript(unittest.TestCase):
         self.assertIn("| 256,4,1,512 | 5.00 | 2.00 | 2.500 | 2.3 | NO | 100 |", self.text)
         self.assertIn("| tg128 | 4500.2 |", self.text)
         self.assertIn("synth-model -o", self.log.read_text())
+        self.assertEqual(self.steps["logits and tokens beside the CPU's"]["status"], "skipped")
         self.assertIn("bench-op flash_attn_vec --device cuda:0", self.log.read_text())
 
     def test_a_failure_is_reported_and_stops_nothing(self):
@@ -88,8 +89,10 @@ class GpuScript(unittest.TestCase):
     def test_parts_and_a_given_model(self):
         model = self.folder / "given.gguf"
         model.write_text("")
-        done = self.gpu_sh("--only", "model", "--model", model, "--device", "cuda:1")
+        check = ("models_gemma3_real_model", f'[ "$DECANT_TEST_MODEL" = {model} ]')
+        done = self.gpu_sh("--only", "model", "--model", model, "--device", "cuda:1", tests=[check])
         self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(self.steps["logits and tokens beside the CPU's"]["status"], "passed")
         self.assertNotIn("attention", self.steps)
         self.assertIn(f"bench -m {model} --device cuda:1", self.log.read_text())
         self.assertNotIn("synth-model", self.log.read_text())
