@@ -267,7 +267,7 @@ std::string backend_of(const Device& device) {
 
 // Memory past the caches, written: a page that never was may be the one page of zeros.
 Buffer written_memory(const Device& device) {
-  const Buffer memory = device.buffer(DType::kU8, {256 << 20});
+  Buffer memory = device.buffer(DType::kU8, {256 << 20});
   const auto bytes = memory.span<uint8_t>();
   std::fill(bytes.begin(), bytes.end(), uint8_t{1});
   return memory;
