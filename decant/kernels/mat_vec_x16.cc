@@ -179,18 +179,11 @@ struct X16Q6_K {
   }
 };
 
-// How a core keeps reads under way (ops/pack_weights/README.md). The prefetchers of Zen 3 alone do
-// not: two streams of addresses, from both halves of the rows, each fetched by hand. Those of Zen 4
-// do best on one stream, but for short runs of rows, where each start counts. What tells them apart
-// here is AVX-512.
+// How a core keeps reads under way: the prefetchers alone do not see to that everywhere, and what
+// does differs (ops/pack_weights/README.md). Zen 3 wants two streams of addresses, from both halves
+// of the rows, Zen 4 one, fetched from further ahead. What tells them apart here is AVX-512.
 constexpr size_t kStreams = kFetchesToL1 ? 2 : 1;
-
-// How far ahead of its use a job's weight is fetched by hand, which may be past its end; 0: not.
-constexpr size_t bytes_ahead(size_t job_bytes) {
-  constexpr size_t kLongRun = 96 << 10;
-  if (kFetchesToL1) return 1024;
-  return job_bytes < kLongRun ? 4096 : 0;
-}
+constexpr size_t kAhead = kFetchesToL1 ? 1024 : 4096;  // bytes; may reach past the weights
 
 // Sixteen rows, whose blocks are walked one after the other.
 template <class F>
@@ -206,15 +199,12 @@ struct SixteenRows {
     block = first;
     for (Floats& sum : sums) sum = hn::Zero(DotFloats());
   }
-  // Adds the products with group `number` of the activations, whose terms are `chunks` apart, and
-  // fetches what lies `ahead` bytes further.
+  // Adds the products with group `number` of the activations, whose terms are `chunks` apart.
   template <size_t kTerms>
-  HWY_INLINE void add(size_t number, const Q8Chunk* HWY_RESTRICT x, size_t chunks, size_t ahead) {
+  HWY_INLINE void add(size_t number, const Q8Chunk* HWY_RESTRICT x, size_t chunks) {
     const size_t g = number % F::kGroups;
-    if (ahead != 0) {
-      const auto* next = reinterpret_cast<const std::byte*>(block) + g * kGroupBytes + ahead;
-      for (size_t i = 0; i < kGroupBytes; i += 64) fetch_line(next + i);
-    }
+    const auto* next = reinterpret_cast<const std::byte*>(block) + g * kGroupBytes + kAhead;
+    for (size_t i = 0; i < kGroupBytes; i += 64) fetch_line(next + i);
     HWY_UNROLL(4)
     for (size_t v = 0; v < kVectors; ++v)
       for (size_t term = 0; term < kTerms; ++term)
@@ -237,15 +227,14 @@ HWY_INLINE void mat_vec_x16(const MatVecRowsQ8& job) {
       reinterpret_cast<const typename F::Block*>(job.weight) + job.begin / kX16Rows * blocks;
   const size_t count = (job.end - job.begin) / kX16Rows;
   const size_t stream = (count + kStreams - 1) / kStreams;
-  const size_t ahead = bytes_ahead(count * blocks * sizeof(typename F::Block));
   for (size_t at = 0; at < stream; ++at) {
     const bool both = at + stream < count;
     SixteenRows<F> first, second;
     first.start(block + at * blocks);
     second.start(block + (both ? at + stream : at) * blocks);
     for (size_t g = 0; g < groups; ++g) {
-      first.template add<kTerms>(g, job.x, chunks, ahead);
-      if (both) second.template add<kTerms>(g, job.x, chunks, ahead);
+      first.template add<kTerms>(g, job.x, chunks);
+      if (both) second.template add<kTerms>(g, job.x, chunks);
     }
     first.store(job.out + at * kX16Rows);
     if (both) second.store(job.out + (at + stream) * kX16Rows);
