@@ -59,11 +59,12 @@ uint32_t physical_cores() {
 #endif
 }
 
-ThreadPool::ThreadPool(uint32_t threads) : threads_(threads) {
+ThreadPool::ThreadPool(uint32_t threads)
+    : threads_(threads), parts_(threads >= 1 && threads <= 4096 ? new Part[threads] : nullptr) {
   require(threads >= 1 && threads <= 4096, "Device::cpu: threads must be 1 to 4096, got {}",
           threads);
   try {
-    for (uint32_t i = 1; i < threads; ++i) workers_.emplace_back(&ThreadPool::work, this);
+    for (uint32_t i = 1; i < threads; ++i) workers_.emplace_back(&ThreadPool::work, this, i);
   } catch (const std::system_error& e) {
     stop();
     fail(ErrorKind::kAllocationFailed, "Device::cpu: cannot start {} threads: {}", threads,
@@ -86,50 +87,80 @@ void ThreadPool::run(Item fn, void* context, size_t count) {
     for (size_t i = 0; i < count; ++i) fn(context, i);
     return;
   }
-  require(count < kIndexMask, "ThreadPool::run: {} items are too many", count);
   const std::lock_guard lock(run_mutex_);
-  // No index is below the mask's: late workers can claim nothing while the fields change.
-  const uint64_t loop = (claim_.load(std::memory_order_relaxed) >> kIndexBits) + 1;
-  claim_.store(loop << kIndexBits | kIndexMask, std::memory_order_seq_cst);
+  const uint64_t number = number_.load(std::memory_order_relaxed) + 2;
+  number_.store(number - 1, std::memory_order_relaxed);
   fn_.store(fn, std::memory_order_release);
   context_.store(context, std::memory_order_release);
-  count_.store(static_cast<uint32_t>(count), std::memory_order_release);
-  unfinished_.store(static_cast<uint32_t>(count), std::memory_order_relaxed);
-  claim_.store((loop + 1) << kIndexBits, std::memory_order_seq_cst);
+  count_.store(count, std::memory_order_release);
+  unfinished_.store(count, std::memory_order_relaxed);
+  number_.store(number, std::memory_order_release);
   wake_.fetch_add(1, std::memory_order_seq_cst);
   // A worker counts itself before it looks at wake_ for the last time, so none is missed.
   if (sleepers_.load(std::memory_order_seq_cst) > 0) wake_.notify_all();
 
-  take_items((loop + 1) & (UINT64_MAX >> kIndexBits));
+  take_items({number, fn, context, count}, 0);
   const auto finished = [this] { return unfinished_.load(std::memory_order_acquire) == 0; };
   if (spin_until(finished)) return;
-  for (uint32_t left = unfinished_.load(std::memory_order_acquire); left != 0;
+  for (size_t left = unfinished_.load(std::memory_order_acquire); left != 0;
        left = unfinished_.load(std::memory_order_acquire))
     unfinished_.wait(left, std::memory_order_acquire);
 }
 
-void ThreadPool::take_items(uint64_t loop) {
-  // The fields belong to `loop` if a claim made after reading them succeeds: they change only while
-  // claim_ carries another number.
-  const Item fn = fn_.load(std::memory_order_acquire);
-  void* const context = context_.load(std::memory_order_acquire);
-  const uint32_t count = count_.load(std::memory_order_acquire);
-  uint64_t claim = claim_.load(std::memory_order_acquire);
-  while (claim >> kIndexBits == loop) {
-    const auto begin = static_cast<uint32_t>(claim & kIndexMask);
-    if (begin >= count) return;
-    // Large shares first, so that a thread walks through neighbours; small ones last, for balance.
-    const uint32_t share = std::max(1u, (count - begin) / (2 * threads_));
-    if (!claim_.compare_exchange_weak(claim, claim + share, std::memory_order_acq_rel,
-                                      std::memory_order_acquire))
-      continue;
-    for (size_t i = begin; i < begin + share; ++i) fn(context, i);
-    if (unfinished_.fetch_sub(share, std::memory_order_acq_rel) == share) unfinished_.notify_all();
-    claim = claim_.load(std::memory_order_acquire);
+ThreadPool::Loop ThreadPool::current_loop() const {
+  while (true) {
+    const uint64_t number = number_.load(std::memory_order_acquire);
+    const Loop loop{number, fn_.load(std::memory_order_acquire),
+                    context_.load(std::memory_order_acquire),
+                    count_.load(std::memory_order_acquire)};
+    // Whoever has read a field of the next loop sees that loop's number, or the odd one before it.
+    if (number % 2 == 0 && number_.load(std::memory_order_relaxed) == number) return loop;
+    hwy::Pause();
   }
 }
 
-void ThreadPool::work() {
+void ThreadPool::take_items(const Loop& loop, uint32_t thread) {
+  size_t finished = 0;
+  for (uint32_t i = 0; i < threads_; ++i) {
+    while (const size_t items = take_from(loop, (thread + i) % threads_, i == 0)) finished += items;
+  }
+  // Once for all of them: every thread writes to this place.
+  if (finished != 0 && unfinished_.fetch_sub(finished, std::memory_order_acq_rel) == finished)
+    unfinished_.notify_all();
+}
+
+// Runs one unit from the front of the thread's own part or, from the back of another's, half of
+// what is left. Returns the number of items; 0 if nothing is left.
+size_t ThreadPool::take_from(const Loop& loop, uint32_t part, bool own) {
+  constexpr uint64_t kNumbers = ~uint64_t{0} >> 2 * kUnitBits;
+  std::atomic<uint64_t>& left = parts_[part].left;
+  uint64_t seen = left.load(std::memory_order_acquire);
+  uint64_t begin, end, taken, after;
+  do {
+    if (seen >> 2 * kUnitBits == (loop.number & kNumbers)) {
+      begin = seen >> kUnitBits & kMaxUnits;
+      end = seen & kMaxUnits;
+    } else {
+      // Of an earlier loop, or of a later one, if this thread is late. The exchange below fails if
+      // `loop` ends in between: by then all of the part has been taken.
+      if (number_.load(std::memory_order_acquire) != loop.number) return 0;
+      const uint64_t each = loop.units() / threads_, more = loop.units() % threads_;
+      begin = part * each + std::min<uint64_t>(part, more);
+      end = begin + each + (part < more ? 1 : 0);
+    }
+    if (begin == end) return 0;
+    taken = own ? 1 : (end - begin + 1) / 2;
+    after = loop.number << 2 * kUnitBits |
+            (own ? (begin + 1) << kUnitBits | end : begin << kUnitBits | (end - taken));
+  } while (!left.compare_exchange_weak(seen, after, std::memory_order_acq_rel,
+                                       std::memory_order_acquire));
+  const size_t first = (own ? begin : end - taken) * loop.grain();
+  const size_t last = std::min(first + taken * loop.grain(), loop.count);
+  for (size_t i = first; i < last; ++i) loop.fn(loop.context, i);
+  return last - first;
+}
+
+void ThreadPool::work(uint32_t thread) {
   uint32_t seen = 0;
   while (true) {
     const auto woken = [&] { return wake_.load(std::memory_order_acquire) != seen; };
@@ -140,7 +171,7 @@ void ThreadPool::work() {
     }
     seen = wake_.load(std::memory_order_acquire);
     if (stopping_.load(std::memory_order_acquire)) return;
-    take_items(claim_.load(std::memory_order_acquire) >> kIndexBits);
+    take_items(current_loop(), thread);
   }
 }
 
