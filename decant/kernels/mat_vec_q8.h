@@ -21,10 +21,16 @@ void round_to_q16(const float* x, size_t cols, Q8Chunk* to);
 struct MatVecRowsQ8 {
   const std::byte* weight;  // of row 0; any alignment that the format allows
   size_t cols;
-  size_t begin, end;   // rows to compute, at least one; multiples of 16 for x16 formats
-  const Q8Chunk* x;    // as round_to_q8 leaves it or, with two terms, round_to_q16
-  float* out;          // [end - begin]
-  uint32_t terms = 1;  // two for x16 formats alone
+  size_t begin, end;  // rows to compute, at least one; multiples of 16 for x16 formats
+  const Q8Chunk* x;   // as round_to_q8 leaves it or, with two terms, round_to_q16
+  float* out;         // [end - begin]
+
+  // --- For x16 formats alone.
+  uint32_t terms = 1;  // or two
+  // The same rows of another matrix of this dtype and number of columns, and their results: both
+  // matrices are walked side by side.
+  const std::byte* other_weight = nullptr;
+  float* other_out = nullptr;
 };
 
 // out[i] = row (begin + i) . x. A row's sum depends on the row alone, not on what it is computed

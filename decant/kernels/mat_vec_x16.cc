@@ -31,11 +31,21 @@ using Floats = hn::Vec<DotFloats>;
 using Words = hn::Vec<hn::Repartition<uint32_t, DotBytes>>;  // x86 shifts no bytes
 
 // Four bytes of each row of a vector, the first of them at `from`.
-HWY_INLINE hn::Vec<DotBytes> load_rows(const void* from) {
-  return hn::LoadU(DotBytes(), static_cast<const uint8_t*>(from));
-}
+//
+// The order of these loads is the order of the source, and each is one instruction. Prefetchers
+// follow addresses that rise and lose those that jump about, as a compiler's order makes them; and
+// it would load some words again, up to eight times, in every instruction that can read memory. The
+// head of Gemma 3 was read at 0.6 of memory's speed in such an order, at 0.96 in this one.
 HWY_INLINE Words load_words(const void* from) {
-  return hn::BitCast(hn::Repartition<uint32_t, DotBytes>(), load_rows(from));
+  const hn::Repartition<uint32_t, DotBytes> d;
+  auto words = hn::BitCast(d, hn::LoadU(DotBytes(), static_cast<const uint8_t*>(from)));
+#if HWY_TARGET <= HWY_AVX3 && HWY_ARCH_X86
+  asm volatile("" : "+v"(words.raw));
+#endif
+  return words;
+}
+HWY_INLINE hn::Vec<DotBytes> load_rows(const void* from) {
+  return hn::BitCast(DotBytes(), load_words(from));
 }
 // The bits of kMask of every byte, after a shift to the left or, if it is negative, to the right.
 template <int kShift, uint8_t kMask>
@@ -80,22 +90,50 @@ HWY_INLINE Columns nibble_columns(const NibblesX16& nibbles, size_t i, size_t ro
   return {masked_bits<0, 15>(both), masked_bits<-4, 15>(both)};
 }
 
-// The products of columns(0) to columns(3) with a group, or of two of them with its first or second
-// half. The offset's share, of which `minus_sum` is the factor, is added once.
-template <class W, size_t i, class Get>
-HWY_INLINE Ints dot_eight(int32_t minus_sum, const Group& x, const Get& columns) {
+// The products of some of a group's columns, with each term of the activations.
+template <size_t kTerms>
+struct Dots {
+  Ints of[kTerms];
+
+  HWY_INLINE Dots() {}  // NOLINT(modernize-use-equals-default): not compiled for the target
+};
+
+// Of columns(i), an eighth of a group; with a half, columns(2 half) and columns(2 half + 1), or the
+// group, columns(0) to columns(3). `minus_sum(x)` is the factor of the offset's share, which is
+// added once.
+template <class W, size_t i, size_t kTerms, class MinusSum, class Get>
+HWY_INLINE Dots<kTerms> dot_eight(const Group (&x)[kTerms], const MinusSum& minus_sum,
+                                  const Get& columns) {
   const Columns w = columns(std::integral_constant<size_t, i>());
-  const auto minus_sums = minus_sum == 0 ? hn::Zero(DotInts()) : hn::Set(DotInts(), minus_sum);
-  return dot_bytes<W>(minus_sums, w.first, x.four<2 * i>(), w.second, x.four<2 * i + 1>());
+  Dots<kTerms> dots;
+  HWY_UNROLL(2)
+  for (size_t t = 0; t < kTerms; ++t)
+    dots.of[t] = dot_bytes<W>(minus_sum(x[t]), w.first, x[t].template four<2 * i>(), w.second,
+                              x[t].template four<2 * i + 1>());
+  return dots;
 }
-template <class W, size_t half, class Get>
-HWY_INLINE Ints dot_half(int32_t minus_sum, const Group& x, const Get& columns) {
-  return hn::Add(dot_eight<W, 2 * half>(minus_sum, x, columns),
-                 dot_eight<W, 2 * half + 1>(0, x, columns));
+template <size_t kTerms>
+HWY_INLINE Dots<kTerms> add(const Dots<kTerms>& a, const Dots<kTerms>& b) {
+  Dots<kTerms> sums;
+  HWY_UNROLL(2)
+  for (size_t t = 0; t < kTerms; ++t) sums.of[t] = hn::Add(a.of[t], b.of[t]);
+  return sums;
 }
-template <class W, class Get>
-HWY_INLINE Ints dot_group(const Group& x, const Get& columns) {
-  return hn::Add(dot_half<W, 0>(x.minus_sum(), x, columns), dot_half<W, 1>(0, x, columns));
+template <class W, size_t half, size_t kTerms, class MinusSum, class Get>
+HWY_INLINE Dots<kTerms> dot_half(const Group (&x)[kTerms], const MinusSum& minus_sum,
+                                 const Get& columns) {
+  const auto none = [](const Group&) HWY_ATTR { return hn::Zero(DotInts()); };
+  const auto first = dot_eight<W, 2 * half>(x, minus_sum, columns);
+  const auto second = dot_eight<W, 2 * half + 1>(x, none, columns);
+  return add(first, second);
+}
+template <class W, size_t kTerms, class Get>
+HWY_INLINE Dots<kTerms> dot_group(const Group (&x)[kTerms], const Get& columns) {
+  const auto all = [](const Group& term) HWY_ATTR { return hn::Set(DotInts(), term.minus_sum()); };
+  const auto none = [](const Group&) HWY_ATTR { return hn::Zero(DotInts()); };
+  const auto first = dot_half<W, 0>(x, all, columns);
+  const auto second = dot_half<W, 1>(x, none, columns);
+  return add(first, second);
 }
 HWY_INLINE Floats add_scaled(Ints dot, Floats scale, Floats sum) {
   return hn::MulAdd(hn::ConvertTo(DotFloats(), dot), scale, sum);
@@ -104,60 +142,82 @@ HWY_INLINE Floats add_scaled(Ints dot, Floats scale, Floats sum) {
 // --- Formats: Block, the groups it has, and
 //   add(block, g, row, x, sum) = sum + the products of group g of the rows from `row` on
 
+// Where each group has a scale and that is all.
+template <size_t kTerms>
+HWY_INLINE Floats add_scaled(const Dots<kTerms>& dots, Floats scale, const Group (&x)[kTerms],
+                             Floats sum) {
+  HWY_UNROLL(2)
+  for (size_t t = 0; t < kTerms; ++t)
+    sum = add_scaled(dots.of[t], hn::Mul(scale, x[t].scale()), sum);
+  return sum;
+}
+
 struct X16Q4_0 {
   using Block = BlockQ4_0_X16;
   static constexpr size_t kGroups = 1;
-  static HWY_INLINE Floats add(const Block& block, size_t, size_t row, const Group& x, Floats sum) {
-    const auto dot = dot_group<DotOffset6<8>>(
+  template <size_t kTerms>
+  static HWY_INLINE Floats add(const Block& block, size_t, size_t row, const Group (&x)[kTerms],
+                               Floats sum) {
+    const auto dots = dot_group<DotOffset6<8>>(
         x, [&](auto i) HWY_ATTR { return nibble_columns(block.qs, i, row); });
-    return add_scaled(dot, hn::Mul(load_f16(DotFloats(), block.d + row), x.scale()), sum);
+    return add_scaled(dots, load_f16(DotFloats(), block.d + row), x, sum);
   }
 };
 
 struct X16Q5_0 {
   using Block = BlockQ5_0_X16;
   static constexpr size_t kGroups = 1;
-  static HWY_INLINE Floats add(const Block& block, size_t, size_t row, const Group& x, Floats sum) {
+  template <size_t kTerms>
+  static HWY_INLINE Floats add(const Block& block, size_t, size_t row, const Group (&x)[kTerms],
+                               Floats sum) {
     const Words bits = load_words(block.qh[row]);
-    const auto dot = dot_group<DotOffset6<16>>(x, [&](auto i) HWY_ATTR {
+    const auto dots = dot_group<DotOffset6<16>>(x, [&](auto i) HWY_ATTR {
       const Columns low = nibble_columns(block.qs, i, row);
       constexpr int kBit = 2 * static_cast<int>(decltype(i)::value);
       return Columns{hn::Or(low.first, masked_bits<4 - kBit, 16>(bits)),
                      hn::Or(low.second, masked_bits<3 - kBit, 16>(bits))};
     });
-    return add_scaled(dot, hn::Mul(load_f16(DotFloats(), block.d + row), x.scale()), sum);
+    return add_scaled(dots, load_f16(DotFloats(), block.d + row), x, sum);
   }
 };
 
 struct X16Q8_0 {
   using Block = BlockQ8_0_X16;
   static constexpr size_t kGroups = 1;
-  static HWY_INLINE Floats add(const Block& block, size_t, size_t row, const Group& x, Floats sum) {
-    const auto dot = dot_group<DotSigned8>(x, [&](auto i) HWY_ATTR {
+  template <size_t kTerms>
+  static HWY_INLINE Floats add(const Block& block, size_t, size_t row, const Group (&x)[kTerms],
+                               Floats sum) {
+    const auto dots = dot_group<DotSigned8>(x, [&](auto i) HWY_ATTR {
       return Columns{load_rows(block.qs[2 * i][row]), load_rows(block.qs[2 * i + 1][row])};
     });
-    return add_scaled(dot, hn::Mul(load_f16(DotFloats(), block.d + row), x.scale()), sum);
+    return add_scaled(dots, load_f16(DotFloats(), block.d + row), x, sum);
   }
 };
 
 struct X16Q4_K {
   using Block = BlockQ4_K_X16;
   static constexpr size_t kGroups = 8;
-  static HWY_INLINE Floats add(const Block& block, size_t g, size_t row, const Group& x,
+  template <size_t kTerms>
+  static HWY_INLINE Floats add(const Block& block, size_t g, size_t row, const Group (&x)[kTerms],
                                Floats sum) {
     const DotFloats d;
-    const auto dot = dot_group<DotUnsigned6>(
+    const auto dots = dot_group<DotUnsigned6>(
         x, [&](auto i) HWY_ATTR { return nibble_columns(block.qs[g], i, row); });
     const auto scale = hn::Mul(load_f16(d, block.d + row), load_small(block.scales[g] + row));
     const auto min = hn::Mul(load_f16(d, block.dmin + row), load_small(block.mins[g] + row));
-    return add_scaled(dot, hn::Mul(scale, x.scale()), hn::NegMulAdd(min, x.sum(), sum));
+    HWY_UNROLL(2)
+    for (size_t t = 0; t < kTerms; ++t)
+      sum =
+          add_scaled(dots.of[t], hn::Mul(scale, x[t].scale()), hn::NegMulAdd(min, x[t].sum(), sum));
+    return sum;
   }
 };
 
 struct X16Q6_K {
   using Block = BlockQ6_K_X16;
   static constexpr size_t kGroups = 8;
-  static HWY_INLINE Floats add(const Block& block, size_t g, size_t row, const Group& x,
+  template <size_t kTerms>
+  static HWY_INLINE Floats add(const Block& block, size_t g, size_t row, const Group (&x)[kTerms],
                                Floats sum) {
     using W = DotOffset6<32>;
     const BlockQ6_K_X16::Group& group = block.groups[g];
@@ -170,20 +230,31 @@ struct X16Q6_K {
       return Columns{hn::Or(low.first, masked_bits<kShift, 0x30>(high)),
                      hn::Or(low.second, masked_bits<kShift - 2, 0x30>(high))};
     };
-    const auto factor = hn::Mul(load_f16(DotFloats(), block.d + row), x.scale());
-    const auto scale = [&](size_t half) HWY_ATTR {
-      return hn::Mul(factor, load_small(block.scales[2 * g + half] + row));
+    const auto minus_sum = [](size_t half) {
+      return [half](const Group& term)
+                 HWY_ATTR { return hn::Set(DotInts(), term.minus_sum(half)); };
     };
-    sum = add_scaled(dot_half<W, 0>(x.minus_sum(0), x, columns), scale(0), sum);
-    return add_scaled(dot_half<W, 1>(x.minus_sum(1), x, columns), scale(1), sum);
+    const auto first = dot_half<W, 0>(x, minus_sum(0), columns);
+    const auto second = dot_half<W, 1>(x, minus_sum(1), columns);
+    const auto d = load_f16(DotFloats(), block.d + row);
+    HWY_UNROLL(2)
+    for (size_t t = 0; t < kTerms; ++t) {
+      const auto factor = hn::Mul(d, x[t].scale());
+      const auto scale = [&](size_t half) HWY_ATTR {
+        return hn::Mul(factor, load_small(block.scales[2 * g + half] + row));
+      };
+      sum = add_scaled(second.of[t], scale(1), add_scaled(first.of[t], scale(0), sum));
+    }
+    return sum;
   }
 };
 
-// How a core keeps reads under way: the prefetchers alone do not see to that everywhere, and what
-// does differs (ops/pack_weights/README.md). Zen 3 wants two streams of addresses, from both halves
-// of the rows, Zen 4 one, fetched from further ahead. What tells them apart here is AVX-512.
+// What keeps reads under way differs (ops/pack_weights/README.md). Zen 3 wants two streams of
+// addresses, of two matrices or from both halves of the rows of one, and lines fetched ahead; Zen 4
+// reads one stream as fast, and best when its prefetchers are left alone. What tells them apart
+// here is AVX-512.
 constexpr size_t kStreams = kFetchesToL1 ? 2 : 1;
-constexpr size_t kAhead = kFetchesToL1 ? 1024 : 4096;  // bytes; may reach past the weights
+constexpr size_t kAhead = kFetchesToL1 ? 1024 : 0;  // bytes; may reach past the weights
 
 // Sixteen rows, whose blocks are walked one after the other.
 template <class F>
@@ -199,17 +270,15 @@ struct SixteenRows {
     block = first;
     for (Floats& sum : sums) sum = hn::Zero(DotFloats());
   }
-  // Adds the products with group `number` of the activations, whose terms are `chunks` apart.
+  // Adds the products with group g of the block.
   template <size_t kTerms>
-  HWY_INLINE void add(size_t number, const Q8Chunk* HWY_RESTRICT x, size_t chunks) {
-    const size_t g = number % F::kGroups;
-    const auto* next = reinterpret_cast<const std::byte*>(block) + g * kGroupBytes + kAhead;
-    for (size_t i = 0; i < kGroupBytes; i += 64) fetch_line(next + i);
+  HWY_INLINE void add(size_t g, const Group (&x)[kTerms]) {
+    if constexpr (kAhead != 0) {
+      const auto* next = reinterpret_cast<const std::byte*>(block) + g * kGroupBytes + kAhead;
+      for (size_t i = 0; i < kGroupBytes; i += 64) fetch_line(next + i);
+    }
     HWY_UNROLL(4)
-    for (size_t v = 0; v < kVectors; ++v)
-      for (size_t term = 0; term < kTerms; ++term)
-        sums[v] = F::add(*block, g, v * kLanes, Group{x[term * chunks + number / 8], number % 8},
-                         sums[v]);
+    for (size_t v = 0; v < kVectors; ++v) sums[v] = F::add(*block, g, v * kLanes, x, sums[v]);
     if (g + 1 == F::kGroups) ++block;
   }
   HWY_INLINE void store(float* HWY_RESTRICT out) const {
@@ -218,27 +287,53 @@ struct SixteenRows {
   }
 };
 
-// kTerms: of the activations, the rounded ones and what the rounding left over.
+HWY_INLINE Group group_of(const Q8Chunk* x, size_t number) { return {x[number / 8], number % 8}; }
+
+// Sixteen rows at `a` and, with kTwo, at `b`, side by side. kTerms: of the activations, the rounded
+// ones and what the rounding left over.
+template <class F, size_t kTerms, bool kTwo>
+HWY_INLINE void multiply_rows(const MatVecRowsQ8& job, const typename F::Block* a, float* out_a,
+                              const typename F::Block* b, float* out_b) {
+  const size_t groups = job.cols / kQ8Elems, chunks = q8_chunks(job.cols);
+  SixteenRows<F> first, second;
+  first.start(a);
+  if constexpr (kTwo) second.start(b);
+  const auto add = [&](size_t number, const Group(&x)[kTerms]) HWY_ATTR {
+    first.add(number % F::kGroups, x);
+    if constexpr (kTwo) second.add(number % F::kGroups, x);
+  };
+  for (size_t g = 0; g < groups; ++g) {
+    if constexpr (kTerms == 1)
+      add(g, {group_of(job.x, g)});
+    else
+      add(g, {group_of(job.x, g), group_of(job.x + chunks, g)});
+  }
+  first.store(out_a);
+  if constexpr (kTwo) second.store(out_b);
+}
+
 template <class F, size_t kTerms>
 HWY_INLINE void mat_vec_x16(const MatVecRowsQ8& job) {
-  const size_t groups = job.cols / kQ8Elems, blocks = groups / F::kGroups;
-  const size_t chunks = q8_chunks(job.cols);
-  const auto* block =
-      reinterpret_cast<const typename F::Block*>(job.weight) + job.begin / kX16Rows * blocks;
+  const size_t blocks = job.cols / kQ8Elems / F::kGroups;
+  const auto rows_of = [&](const std::byte* weight) {
+    return reinterpret_cast<const typename F::Block*>(weight) + job.begin / kX16Rows * blocks;
+  };
+  const auto* rows = rows_of(job.weight);
   const size_t count = (job.end - job.begin) / kX16Rows;
-  const size_t stream = (count + kStreams - 1) / kStreams;
-  for (size_t at = 0; at < stream; ++at) {
-    const bool both = at + stream < count;
-    SixteenRows<F> first, second;
-    first.start(block + at * blocks);
-    second.start(block + (both ? at + stream : at) * blocks);
-    for (size_t g = 0; g < groups; ++g) {
-      first.template add<kTerms>(g, job.x, chunks);
-      if (both) second.template add<kTerms>(g, job.x, chunks);
-    }
-    first.store(job.out + at * kX16Rows);
-    if (both) second.store(job.out + (at + stream) * kX16Rows);
+  if (job.other_weight) {
+    const auto* other = rows_of(job.other_weight);
+    for (size_t at = 0; at < count; ++at)
+      multiply_rows<F, kTerms, true>(job, rows + at * blocks, job.out + at * kX16Rows,
+                                     other + at * blocks, job.other_out + at * kX16Rows);
+    return;
   }
+  const size_t half = kStreams == 2 ? count / 2 : 0;
+  for (size_t at = 0; at < half; ++at)
+    multiply_rows<F, kTerms, true>(job, rows + at * blocks, job.out + at * kX16Rows,
+                                   rows + (at + half) * blocks, job.out + (at + half) * kX16Rows);
+  for (size_t at = 2 * half; at < count; ++at)
+    multiply_rows<F, kTerms, false>(job, rows + at * blocks, job.out + at * kX16Rows, nullptr,
+                                    nullptr);
 }
 template <class F>
 HWY_INLINE void mat_vec_x16(const MatVecRowsQ8& job) {

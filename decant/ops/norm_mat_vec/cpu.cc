@@ -84,17 +84,19 @@ void norm_mat_vec(const CpuGroup& group, bool q8) {
   while (!p.gelu_mul && at >= groups_of(which)) at -= groups_of(which++);
   const size_t begin = size_t{at} * p.group_rows[which];
   const size_t end = std::min<size_t>(begin + p.group_rows[which], p.rows[which]);
+  const auto dtype_of = [&](uint32_t weight) { return static_cast<DType>(p.dtype[weight]); };
+  const auto q8_job = [&](uint32_t weight, float* out) {
+    return MatVecRowsQ8{.weight = group.arg<const std::byte>(6 + weight),
+                        .cols = p.cols,
+                        .begin = begin,
+                        .end = end,
+                        .x = rounded,
+                        .out = out};
+  };
   const auto multiply = [&](uint32_t weight, float* out) {
-    const auto dtype = static_cast<DType>(p.dtype[weight]);
-    if (q8 && is_quantized(dtype)) {
-      const MatVecRowsQ8 job{.weight = group.arg<const std::byte>(6 + weight),
-                             .cols = p.cols,
-                             .begin = begin,
-                             .end = end,
-                             .x = rounded,
-                             .out = out};
-      return is_x16(dtype) ? mat_vec_rows_x16(dtype, job) : mat_vec_rows_q8(dtype, job);
-    }
+    const DType dtype = dtype_of(weight);
+    if (q8 && is_x16(dtype)) return mat_vec_rows_x16(dtype, q8_job(weight, out));
+    if (q8 && is_quantized(dtype)) return mat_vec_rows_q8(dtype, q8_job(weight, out));
     mat_vec_rows(dtype, {.weight = group.arg<const std::byte>(6 + weight),
                          .cols = p.cols,
                          .begin = begin,
@@ -105,8 +107,15 @@ void norm_mat_vec(const CpuGroup& group, bool q8) {
   };
   float* out = group.arg<float>(9 + which) + begin;
   if (!p.gelu_mul) return multiply(which, out);
-  multiply(0, part(layout.gate));
-  multiply(1, part(layout.up));
+  if (q8 && is_x16(dtype_of(0)) && dtype_of(0) == dtype_of(1)) {
+    MatVecRowsQ8 both = q8_job(0, part(layout.gate));
+    both.other_weight = group.arg<const std::byte>(7);
+    both.other_out = part(layout.up);
+    mat_vec_rows_x16(dtype_of(0), both);
+  } else {
+    multiply(0, part(layout.gate));
+    multiply(1, part(layout.up));
+  }
   HWY_DYNAMIC_DISPATCH(gelu_mul_rows)(part(layout.gate), part(layout.up), out, end - begin);
 }
 }  // namespace

@@ -207,14 +207,16 @@ void validate(const NormMatVecArgs& args, BackendKind backend) {
   validate_overlaps(args);
 }
 
-// Groups read about as many bytes each, so that the threads of a region end together.
-void plan_cpu(NormMatVecPlan& plan, const NormMatVecArgs& args, size_t count) {
+// Groups read about as many bytes each, some for every thread, so that all end together. A row's
+// result does not depend on its group.
+void plan_cpu(NormMatVecPlan& plan, const NormMatVecArgs& args, size_t count, uint32_t threads) {
   NormMatVecParams& p = plan.params;
   const size_t per_row = p.gelu_mul ? 2 : 1;
   size_t bytes = 0;
   for (size_t i = 0; i < count; ++i) bytes += args.weights[i].byte_len();
-  constexpr size_t kLeastBytes = 16 << 10, kMostBytes = 64 << 10, kGroups = 32;
-  const size_t group_bytes = std::clamp(bytes / kGroups, kLeastBytes, kMostBytes);
+  constexpr size_t kLeastBytes = 16 << 10, kMostBytes = 128 << 10, kGroupsPerThread = 8;
+  const size_t group_bytes =
+      std::clamp(bytes / (kGroupsPerThread * threads), kLeastBytes, kMostBytes);
   uint32_t groups = 0;
   for (size_t i = 0; i < count; ++i) {
     const size_t row_bytes = args.weights[i].byte_len() / p.rows[i] * per_row;
@@ -315,7 +317,7 @@ NormMatVecPlan plan(const NormMatVecArgs& args, const Device& device) {
   }
   switch (device.info().backend) {
     case BackendKind::kCpu:
-      plan_cpu(plan, args, count);
+      plan_cpu(plan, args, count, device.info().compute_units);
       break;
     case BackendKind::kCuda:
       validate_cuda_alignment(args);
