@@ -62,20 +62,69 @@ TEST(FlashAttnPrefill, ScoresOfAnySize) {
   }
 }
 
-// On the CPU (CUDA multiplies a key with two halves of q, and gets a NaN from an infinity): keys
-// whose score is -infinity weigh nothing, even where they fill a query's first blocks.
+// Keys whose score is -infinity weigh nothing, even where they fill a query's first blocks.
 TEST(FlashAttnPrefill, MinusInfinityWeighsNothing) {
-  const Device device = Device::cpu({.threads = 1});
   Problem problem({9, 4, 1, 64, 200, 200, 30});
   for (size_t row = 0; row < problem.q.size(); row += 64)
     problem.q[row] = std::abs(problem.q[row]) + 0.1f;
-  for (const uint32_t key : {0, 1, 63, 64, 130, 203})
-    problem.key_row(false, key, 0)[0] = f16_from_f32(-INFINITY);
-  for (uint32_t key = 0; key < 100; ++key)
-    problem.key_row(false, key, 0)[0] = f16_from_f32(-INFINITY);
+  for (const uint32_t key : {130, 203}) problem.key_row(false, key, 0)[0] = kF16MinusInfinity;
+  for (uint32_t key = 0; key < 100; ++key) problem.key_row(false, key, 0)[0] = kF16MinusInfinity;
   const reference::PrefillOutput want = problem.want();
-  for_each_simd_target([&](const std::string&) {
+  for_each_device([&](const Device& device) {
     EXPECT_TRUE(rows_near(problem.run(device), want.out, 64, kBound, want.unit));
+  });
+}
+
+// Infinities in K (scores of either sign, NaN where q is 0) and in V, of keys that some queries do
+// not attend: what is NaN or infinite in the reference is that here, and nothing else.
+TEST(FlashAttnPrefill, InfinitiesGiveWhatTheReferenceGives) {
+  constexpr AttnMask kWindow = AttnMask::kSlidingWindow;
+  const PrefillCase cases[] = {
+      {33, 4, 1, 32, 40, 44},                       // 4 rows a token
+      {70, 2, 2, 64, 100, 100, 99, kWindow, 90},    // 1 row a token
+      {25, 3, 1, 256, 131, 131, 17, kWindow, 100},  // 3 rows a token, across tiles
+      {20, 2, 1, 32, 0, 0, 0, AttnMask::kCausal},   // the first row has one key
+  };
+  // Key, and whether what is infinite is its value.
+  struct Infinity {
+    uint32_t key;
+    bool value;
+    uint16_t bits;
+  };
+  for_each_device([&](const Device& device) {
+    for (const PrefillCase& c : cases) {
+      const uint32_t first = first_key(c, 0), last = c.kv_seq_len + c.n - 1;
+      const std::vector<Infinity> sets[] = {
+          {{first, false, kF16Infinity}},
+          {{first, false, kF16MinusInfinity}},
+          {{last - 5, false, kF16Infinity}, {last - 9, false, kF16MinusInfinity}},
+          {{first, true, kF16Infinity}, {last - 1, true, kF16MinusInfinity}},
+          {{first + 3, false, kF16MinusInfinity}, {last - 12, true, kF16MinusInfinity}},
+      };
+      for (const std::vector<Infinity>& set : sets) {
+        Problem problem(c);
+        problem.q[3] = 0;  // times an infinity: NaN
+        const std::vector<double> finite_unit = problem.want().unit;
+        for (const Infinity& at : set)
+          for (uint32_t head = 0; head < c.num_kv_heads; ++head)
+            problem.key_row(at.value, at.key, head)[3 + 8 * head] = at.bits;
+        SCOPED_TRACE(
+            fmt::format("{}, {} of key {}", describe(c), set[0].value ? "V" : "K", set[0].key));
+        reference::PrefillOutput want = problem.want();
+        std::vector<float> got = problem.run(device);
+        size_t wrong = 0;
+        for (size_t i = 0; i < got.size(); ++i) {
+          if (std::isfinite(want.out[i])) continue;
+          wrong += std::isnan(want.out[i]) ? !std::isnan(got[i]) : got[i] != want.out[i];
+          got[i] = 0;
+          want.out[i] = 0;
+        }
+        EXPECT_EQ(wrong, 0u);
+        for (size_t row = 0; row < want.unit.size(); ++row)
+          if (!std::isfinite(want.unit[row])) want.unit[row] = finite_unit[row];
+        EXPECT_TRUE(rows_near(got, want.out, c.head_dim, kBound, want.unit));
+      }
+    }
   });
 }
 

@@ -20,7 +20,7 @@
 
 namespace decant {
 
-inline constexpr uint16_t kF16Nan = 0xFFFF;
+inline constexpr uint16_t kF16Nan = 0xFFFF, kF16Infinity = 0x7C00, kF16MinusInfinity = 0xFC00;
 
 inline std::vector<uint16_t> random_f16(size_t n, uint64_t seed) {
   std::vector<uint16_t> bits;
