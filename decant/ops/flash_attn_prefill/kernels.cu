@@ -59,32 +59,59 @@ __device__ void load_values(const uint16_t* v, uint32_t key, uint32_t dim, uint3
 
 __device__ bool is_finite_f16(uint16_t bits) { return (bits & 0x7C00) != 0x7C00; }
 
-// Replaces the NaN of a row's results by what f32 products give, one key after the other. For the
-// threads of a warp; k_row(key) and v_row(key) are where the rows start.
-template <class KRow, class VRow>
-__device__ void compute_nan_again(const float* q, uint32_t first_key, uint32_t last_key,
-                                  float to_log2, const KRow& k_row, const VRow& v_row, float* out) {
-  const uint32_t lane = threadIdx.x % 32;
-  float o[kStrips] = {}, max = kNoMax, sum = 0;
+// Replaces what is NaN in the results of a warp's rows by what f32 products give, one key after the
+// other; `nan`: whether this lane has stored one. A function of its own that takes the kernel's
+// arguments, so that nothing has to outlive the tile loop for what almost never runs.
+__device__ __noinline__ void compute_nan_again(bool nan, FlashAttnPrefillParams p,
+                                               const FlashAttnPrefillParams* in_buffer,
+                                               const float* q, const uint16_t* k_new,
+                                               const uint16_t* v_new, const uint16_t* k_cache,
+                                               const uint16_t* v_cache, float* out) {
+  if (in_buffer) p = *in_buffer;
+  const uint32_t lane = threadIdx.x % 32, kv_head = blockIdx.y;
+  const uint32_t group = p.num_heads / p.num_kv_heads, rows = p.num_new * group;
+  const bool windowed = static_cast<AttnMask>(p.mask_type) == AttnMask::kSlidingWindow;
+  const Keys keys{p.kv_seq_len, windowed ? p.sliding_window : 0};
+  // What other lanes stored. In the tile loop of head_dim 256 ptxas takes five registers more for a
+  // __syncwarp() here on sm_90, and spills for want of one on sm_100.
+#if __CUDA_ARCH__ >= 1000
+  __syncwarp();
+#else
+  __threadfence_block();
+#endif
+  const uint32_t lanes = __ballot_sync(~0u, nan);
 #pragma unroll 1
-  for (uint32_t key = first_key; key <= last_key; ++key) {
-    const uint16_t *k = k_row(key), *v = v_row(key);
-    float dot = 0;
+  for (uint32_t r = 0; r < 16; ++r) {
+    const uint32_t row = blockIdx.x * kRows + threadIdx.x / 32 * 16 + r, token = row / group;
+    // Rows r and r + 8 are four lanes'.
+    if (row >= rows || (lanes >> r % 8 * 4 & 15) == 0) continue;
+    const uint64_t head = uint64_t{token} * p.num_heads + kv_head * group + row % group;
+    const float* x = q + head * kDim + lane;
+    float* y = out + head * kDim + lane;
+    float o[kStrips] = {}, max = kNoMax, sum = 0;
+#pragma unroll 1
+    for (uint32_t key = keys.first(token); key <= keys.last(token); ++key) {
+      const bool cached = key < p.kv_seq_len;
+      const uint64_t at = cached ? uint64_t{kv_head} * p.kv_capacity +
+                                       slot_of_logical(key, p.ring_start, p.kv_capacity)
+                                 : uint64_t{key - p.kv_seq_len} * p.num_kv_heads + kv_head;
+      const uint16_t* k = (cached ? k_cache : k_new) + at * kDim + lane;
+      const uint16_t* v = (cached ? v_cache : v_new) + at * kDim + lane;
+      float dot = 0;
+#pragma unroll
+      for (uint32_t i = 0; i < kStrips; ++i) dot = fmaf(x[i * 32], f32_of_f16(k[i * 32]), dot);
+      const float score = warp_sum(dot) * (p.scale * 1.44269504f), largest = fmaxf(max, score);
+      const float rescale = exp2_approx(max - largest), weight = exp2_approx(score - largest);
+      max = largest;
+      sum = fmaf(sum, rescale, weight);
+#pragma unroll
+      for (uint32_t i = 0; i < kStrips; ++i)
+        o[i] = fmaf(weight, f32_of_f16(v[i * 32]), o[i] * rescale);
+    }
 #pragma unroll
     for (uint32_t i = 0; i < kStrips; ++i)
-      dot = fmaf(q[i * 32 + lane], f32_of_f16(k[i * 32 + lane]), dot);
-    const float score = warp_sum(dot) * to_log2;
-    const float largest = fmaxf(max, score);
-    const float rescale = exp2_approx(max - largest), weight = exp2_approx(score - largest);
-    max = largest;
-    sum = fmaf(sum, rescale, weight);
-#pragma unroll
-    for (uint32_t i = 0; i < kStrips; ++i)
-      o[i] = fmaf(weight, f32_of_f16(v[i * 32 + lane]), o[i] * rescale);
+      if (isnan(y[i * 32])) y[i * 32] = o[i] / sum;
   }
-#pragma unroll
-  for (uint32_t i = 0; i < kStrips; ++i)
-    if (isnan(out[i * 32 + lane])) out[i * 32 + lane] = o[i] / sum;
 }
 
 }  // namespace
@@ -116,21 +143,19 @@ extern "C" __global__ void __launch_bounds__(kThreads, 1)
   wait_for_previous();
   let_next_start();
 
-  // Where the row of a key starts, in the cache or among the new ones.
-  const auto offset_of = [&](uint32_t key) {
-    if (key >= p.kv_seq_len)
-      return (uint64_t{key - p.kv_seq_len} * p.num_kv_heads + kv_head) * kDim;
-    uint32_t slot = key + p.ring_start;
-    if (slot >= p.kv_capacity) slot -= p.kv_capacity;
-    return (uint64_t{kv_head} * p.kv_capacity + slot) * kDim;
-  };
-
   const auto start = [&](uint32_t tile) {
     Stage& stage = shared.stages[tile % 2];
     for (uint32_t i = threadIdx.x; i < kKeys * kChunks; i += kThreads) {
       const uint32_t row = i / kChunks, chunk = i % kChunks, key = begin + tile * kKeys + row;
-      const uint64_t at = (key < end ? offset_of(key) : 0) + chunk * 8;
+      uint64_t at = chunk * 8;
       const bool cached = key < p.kv_seq_len;
+      if (cached) {
+        uint32_t slot = key + p.ring_start;
+        if (slot >= p.kv_capacity) slot -= p.kv_capacity;
+        at += (uint64_t{kv_head} * p.kv_capacity + slot) * kDim;
+      } else if (key < end) {
+        at += (uint64_t{key - p.kv_seq_len} * p.num_kv_heads + kv_head) * kDim;
+      }
       const uint32_t bytes = key < end ? 16 : 0;
       copy_async_16(stage.k + row * kQkPitch + chunk * 8, (cached ? k_cache : k_new) + at, bytes);
       copy_async_16(stage.v + row * kVPitch + chunk * 8, (cached ? v_cache : v_new) + at, bytes);
@@ -169,9 +194,8 @@ extern "C" __global__ void __launch_bounds__(kThreads, 1)
 
   const uint32_t row[2] = {warp * 16 + g, warp * 16 + g + 8};
   const uint32_t token[2] = {token_of(row[0]), token_of(row[1])};
-  // Read where it is used: every register is taken in between.
-  const auto to_log2 = [&] { return (in_buffer ? in_buffer->scale : value.scale) * 1.44269504f; };
-  const float back[2] = {shared.back[row[0]] * to_log2(), shared.back[row[1]] * to_log2()};
+  const float to_log2 = p.scale * 1.44269504f;
+  const float back[2] = {shared.back[row[0]] * to_log2, shared.back[row[1]] * to_log2};
   float o[kOutTiles][4] = {};
   float max[2] = {kNoMax, kNoMax}, sum[2] = {0, 0};
 
@@ -288,7 +312,7 @@ extern "C" __global__ void __launch_bounds__(kThreads, 1)
     __syncthreads();
   }
 
-  bool nan[2] = {};
+  bool nan = false;
 #pragma unroll
   for (uint32_t i = 0; i < 2; ++i) {
     sum[i] += __shfl_xor_sync(~0u, sum[i], 1);
@@ -297,27 +321,11 @@ extern "C" __global__ void __launch_bounds__(kThreads, 1)
     const float factor = 1.0f / sum[i];
 #pragma unroll
     for (uint32_t n = 0; n < kOutTiles; ++n) {
-      const float2 x = {o[n][2 * i] * factor, o[n][2 * i + 1] * factor};
+      const float2 x{o[n][2 * i] * factor, o[n][2 * i + 1] * factor};
       *reinterpret_cast<float2*>(out + q_at(row[i]) + n * 8 + 2 * t) = x;
-      nan[i] |= isnan(x.x) || isnan(x.y);
+      nan |= x.x != x.x || x.y != x.y;  // one instruction; two isnan are three
     }
   }
-
-  // Four lanes have a row.
-  const uint32_t lanes[2] = {__ballot_sync(~0u, nan[0]), __ballot_sync(~0u, nan[1])};
-  if ((lanes[0] | lanes[1]) == 0) return;
-  __syncwarp();  // what other lanes wrote to out
-  const auto k_row = [&](uint32_t key) {
-    return (key < p.kv_seq_len ? k_cache : k_new) + offset_of(key);
-  };
-  const auto v_row = [&](uint32_t key) {
-    return (key < p.kv_seq_len ? v_cache : v_new) + offset_of(key);
-  };
-#pragma unroll 1
-  for (uint32_t r = 0; r < 16; ++r) {
-    if (((r < 8 ? lanes[0] : lanes[1]) >> r % 8 * 4 & 15) == 0) continue;
-    const uint64_t at = q_at(warp * 16 + r);
-    const uint32_t of = token_of(warp * 16 + r);
-    compute_nan_again(q + at, keys.first(of), keys.last(of), to_log2(), k_row, v_row, out + at);
-  }
+  if (__any_sync(~0u, nan))
+    compute_nan_again(nan, value, in_buffer, q, k_new, v_new, k_cache, v_cache, out);
 }
