@@ -49,6 +49,21 @@ AssertionResult rows_near(std::span<const float> got, std::span<const double> wa
                             << worst << ", the bound is " << bound;
 }
 
+AssertionResult take_out_nonfinite(std::span<float> got, std::span<double> want) {
+  if (got.size() != want.size())
+    return AssertionFailure() << got.size() << " elements, want " << want.size();
+  size_t wrong = 0, first = 0;
+  for (size_t i = 0; i < want.size(); ++i) {
+    if (std::isfinite(want[i])) continue;
+    const bool equal = std::isnan(want[i]) ? std::isnan(got[i]) : double{got[i]} == want[i];
+    if (!equal && wrong++ == 0) first = i;
+    if (equal) got[i] = want[i] = 0;
+  }
+  if (wrong == 0) return AssertionSuccess();
+  return AssertionFailure() << wrong << " differ; element " << first << ": got " << got[first]
+                            << ", want " << want[first];
+}
+
 AssertionResult bits_equal(std::span<const float> got, std::span<const float> want) {
   if (got.size() != want.size())
     return AssertionFailure() << "got " << got.size() << " elements, want " << want.size();

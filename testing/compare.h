@@ -17,6 +17,10 @@ namespace decant::testing {
                                      size_t row_elems, double bound,
                                      std::span<const double> scale = {});
 
+// What is NaN in `want` is NaN in `got`, and what is infinite is that infinity; they are 0 in both
+// afterwards, so that rows_near() judges the rest. Reports how many differ, and the first.
+::testing::AssertionResult take_out_nonfinite(std::span<float> got, std::span<double> want);
+
 // Bit for bit, NaN included. Reports the first difference.
 ::testing::AssertionResult bits_equal(std::span<const float> got, std::span<const float> want);
 

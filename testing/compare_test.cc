@@ -54,6 +54,26 @@ TEST(RowsNear, RejectsWrongSizesAndBounds) {
   EXPECT_FALSE(rows_near(got, want, 8, 1, std::vector<double>{1.0}));
 }
 
+TEST(TakeOutNonfinite, ComparesNanAndInfinitiesAndLeavesTheRest) {
+  const std::vector<double> all = {1, NAN, INFINITY, -INFINITY, 2};
+  std::vector<double> want = all;
+  std::vector<float> got = {1, NAN, INFINITY, -INFINITY, NAN};
+  EXPECT_TRUE(take_out_nonfinite(got, want));
+  EXPECT_EQ(want, (std::vector<double>{1, 0, 0, 0, 2}));
+  EXPECT_EQ(got[2], 0);
+  EXPECT_TRUE(std::isnan(got[4]));  // rows_near()'s to find
+  for (const size_t i : {1, 2, 3})
+    for (const float other : {0.0f, std::numeric_limits<float>::max(), -INFINITY, INFINITY, NAN}) {
+      if (i == 1 ? std::isnan(other) : double{other} == all[i]) continue;
+      got = {1, NAN, INFINITY, -INFINITY, 2};
+      got[i] = other;
+      want = all;
+      EXPECT_FALSE(take_out_nonfinite(got, want)) << i << " " << other;
+    }
+  want = all;
+  EXPECT_FALSE(take_out_nonfinite(std::span(got).first(4), want));
+}
+
 TEST(BitsEqual, TellsSignedZerosApart) {
   EXPECT_TRUE(bits_equal(std::vector<float>{1, NAN}, std::vector<float>{1, NAN}));
   EXPECT_FALSE(bits_equal(std::vector<float>{0.0f}, std::vector<float>{-0.0f}));
