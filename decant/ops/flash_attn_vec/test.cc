@@ -22,9 +22,10 @@ using testing::for_each_device;
 using testing::Guarded;
 using testing::random_normal;
 using testing::rows_near;
+using testing::take_out_nonfinite;
 
 constexpr double kBound = 1e-5;
-constexpr uint16_t kNanHalf = 0x7E01;
+constexpr uint16_t kNanHalf = 0x7E01, kInfinityHalf = 0x7C00, kMinusInfinityHalf = 0xFC00;
 
 std::string describe(const FlashAttnVecCase& c) {
   return fmt::format("D {} heads {}/{} kv {} of {} ring_start {} mask {} window {}", c.head_dim,
@@ -155,6 +156,75 @@ TEST(FlashAttnVec, NanInAnAttendedSlotShowsInItsHeadsOnly) {
                 << in_k << " " << slot << " " << workgroups << " " << i;
           }
         }
+  });
+}
+
+// Infinities in K (scores of either sign, NaN where q is 0) and in V: what is NaN or infinite in
+// the reference is that here, and nothing else.
+TEST(FlashAttnVec, InfinitiesGiveWhatTheReferenceGivesButOnCuda) {
+  const FlashAttnVecCase cases[] = {
+      {64, 16, 2, 90, 90, 17, AttnMask::kSlidingWindow, 80},
+      {256, 4, 1, 700, 720},
+      {128, 6, 2, 33, 33},
+  };
+  // Of a key in order of age, and whether it is its value.
+  struct Infinity {
+    uint32_t key;
+    bool value;
+    uint16_t bits;
+  };
+  for_each_device([&](const Device& device) {
+    if (device.info().backend == BackendKind::kCuda) return;  // README.md, "NaN and infinities"
+    for (const FlashAttnVecCase& c : cases) {
+      const uint32_t last = c.kv_seq_len - 1, before = last - 9;
+      const std::vector<Infinity> sets[] = {
+          {{last, false, kInfinityHalf}},
+          {{before, false, kMinusInfinityHalf}},
+          {{last, false, kInfinityHalf}, {before, false, kMinusInfinityHalf}},
+          {{last, true, kInfinityHalf}, {before, true, kMinusInfinityHalf}},
+          {{before, false, kMinusInfinityHalf}, {last, true, kInfinityHalf}},
+      };
+      for (size_t set = 0; set < std::size(sets); ++set)
+        for (const uint32_t workgroups : {0u, 1u, 32u}) {
+          SCOPED_TRACE(fmt::format("{}, infinities {}, {}", describe(c), set, workgroups));
+          Tensors t(device, c, 31);
+          t.q_values[3] = 0;  // times an infinity: NaN
+          t.q.fill<float>(t.q_values);
+          const auto reference = [&] {
+            return reference::flash_attn_vec(t.params, t.q_values, t.k_values, t.v_values);
+          };
+          reference::Attention want = reference();
+          const std::vector<double> finite_scale = want.scale;
+          for (const Infinity& at : sets[set])
+            for (uint32_t head = 0; head < c.num_kv_heads; ++head) {
+              const uint32_t slot = slot_of_logical(at.key, c.ring_start, c.kv_capacity);
+              std::vector<uint16_t>& halves = at.value ? t.v_values : t.k_values;
+              halves[(size_t{head} * c.kv_capacity + slot) * c.head_dim + 3 + 8 * head] = at.bits;
+            }
+          t.k.fill<uint16_t>(t.k_values);
+          t.v.fill<uint16_t>(t.v_values);
+          want = reference();
+          std::vector<float> got = t.run(device, workgroups);
+          EXPECT_TRUE(take_out_nonfinite(got, want.out));
+          for (size_t head = 0; head < want.scale.size(); ++head)
+            if (!std::isfinite(want.scale[head])) want.scale[head] = finite_scale[head];
+          EXPECT_TRUE(rows_near(got, want.out, c.head_dim, kBound, want.scale));
+        }
+    }
+  });
+}
+
+// Not NaN, as in the reference: S is 0, as if no key were attended.
+TEST(FlashAttnVec, ScoresOfMinusInfinityAloneGiveZeroButOnCuda) {
+  for_each_device([&](const Device& device) {
+    if (device.info().backend == BackendKind::kCuda) return;  // README.md, "NaN and infinities"
+    Tensors t(device, {64, 2, 1, 3, 3}, 8);
+    for (float& x : t.q_values) x = std::abs(x) + 0.1f;
+    t.q.fill<float>(t.q_values);
+    for (size_t key = 0; key < 3; ++key) t.k_values[key * 64 + 5] = kMinusInfinityHalf;
+    t.k.fill<uint16_t>(t.k_values);
+    for (const uint32_t workgroups : {0u, 1u, 32u})
+      for (const float x : t.run(device, workgroups)) ASSERT_EQ(x, 0) << workgroups;
   });
 }
 
