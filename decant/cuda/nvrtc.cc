@@ -35,6 +35,17 @@ std::vector<std::string> candidates(const std::string& path) {
   return files;
 }
 
+// NVRTC opens libnvrtc-builtins by its bare name, when it compiles. Beside a library that was named
+// by its path, as that of NVRTC's package, it is found only if it has been opened before.
+void open_builtins_beside(const std::string& file, int major, int minor) {
+  const size_t slash = file.rfind('/');
+  if (slash == std::string::npos) return;
+  std::string problem;  // NVRTC's own message, if it finds no other either, is the better one
+  SharedLibrary::open(
+      fmt::format("{}libnvrtc-builtins.so.{}.{}", file.substr(0, slash + 1), major, minor),
+      problem);
+}
+
 }  // namespace
 
 std::shared_ptr<const Nvrtc> Nvrtc::load(const std::string& path) {
@@ -58,6 +69,7 @@ std::shared_ptr<const Nvrtc> Nvrtc::load(const std::string& path) {
         nvrtc->archs.resize(static_cast<size_t>(count));
         if (nvrtc->supported_archs(nvrtc->archs.data()) == 0) {
           std::sort(nvrtc->archs.begin(), nvrtc->archs.end());
+          open_builtins_beside(file, major, minor);
           return nvrtc;
         }
       }
