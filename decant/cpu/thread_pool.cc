@@ -59,10 +59,10 @@ uint32_t physical_cores() {
 #endif
 }
 
-ThreadPool::ThreadPool(uint32_t threads)
-    : threads_(threads), parts_(threads >= 1 && threads <= 4096 ? new Part[threads] : nullptr) {
+ThreadPool::ThreadPool(uint32_t threads) : threads_(threads) {
   require(threads >= 1 && threads <= 4096, "Device::cpu: threads must be 1 to 4096, got {}",
           threads);
+  parts_ = std::make_unique<Part[]>(threads);
   try {
     for (uint32_t i = 1; i < threads; ++i) workers_.emplace_back(&ThreadPool::work, this, i);
   } catch (const std::system_error& e) {

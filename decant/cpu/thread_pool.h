@@ -70,7 +70,7 @@ class ThreadPool {
   std::unique_ptr<Part[]> parts_;
   // Of the loop below: its number, odd while the fields change. A thread may be late: it has read a
   // loop's fields, and by now that loop is over. It then finds nothing left of any part.
-  alignas(64) std::atomic<uint32_t> number_{0};
+  alignas(64) std::atomic<decltype(Loop::number)> number_{0};
   std::atomic<Item> fn_{nullptr};
   std::atomic<void*> context_{nullptr};
   std::atomic<size_t> count_{1};
