@@ -93,7 +93,8 @@ if wanted sanitizer; then
     # Without the tests that run out of memory and crash on purpose. That the driver refuses a call
     # is no error: the number of a kernel's parameters is found by asking for one too many.
     for name in cuda_cuda_device ops_advance ops_gelu_mul ops_rms_norm ops_qk_norm_rope \
-      ops_kv_append ops_argmax ops_top_k ops_flash_attn_vec ops_mat_mul ops_norm_mat_vec ops_attention_step; do
+      ops_kv_append ops_argmax ops_top_k ops_flash_attn_vec ops_flash_attn_vec_nonfinite ops_mat_mul \
+      ops_norm_mat_vec ops_attention_step; do
       program=$build/test_$name
       [ -x "$program" ] || continue
       without='*ACrash*:*OutOfMemory*:*ThreadCount*'

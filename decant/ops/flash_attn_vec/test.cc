@@ -10,6 +10,7 @@
 #include "decant/ops/flash_attn_vec/cases.h"
 #include "decant/ops/flash_attn_vec/flash_attn_vec.h"
 #include "decant/ops/flash_attn_vec/reference.h"
+#include "decant/ops/flash_attn_vec/test_problem.h"
 #include "testing/compare.h"
 #include "testing/devices.h"
 #include "testing/guarded.h"
@@ -22,89 +23,9 @@ using testing::for_each_device;
 using testing::Guarded;
 using testing::random_normal;
 using testing::rows_near;
-using testing::take_out_nonfinite;
 
-constexpr double kBound = 1e-5;
-constexpr uint16_t kNanHalf = 0x7E01, kInfinityHalf = 0x7C00, kMinusInfinityHalf = 0xFC00;
-
-std::string describe(const FlashAttnVecCase& c) {
-  return fmt::format("D {} heads {}/{} kv {} of {} ring_start {} mask {} window {}", c.head_dim,
-                     c.num_heads, c.num_kv_heads, c.kv_seq_len, c.kv_capacity, c.ring_start,
-                     static_cast<uint32_t>(c.mask), c.sliding_window);
-}
-
-// One case's tensors between poisoned guards; slots that are not attended hold NaN.
-struct Tensors {
-  Tensors(const Device& device, const FlashAttnVecCase& c, uint64_t seed)
-      : params{c.num_heads,
-               c.num_kv_heads,
-               c.head_dim,
-               c.kv_seq_len,
-               c.kv_capacity,
-               1.0f / std::sqrt(static_cast<float>(c.head_dim)),
-               static_cast<uint32_t>(c.mask),
-               c.sliding_window,
-               c.ring_start},
-        q(device, DType::kF32, {c.num_heads, c.head_dim}),
-        k(device, DType::kF16, {c.num_kv_heads, c.kv_capacity, c.head_dim}),
-        v(device, DType::kF16, {c.num_kv_heads, c.kv_capacity, c.head_dim}),
-        out(device, DType::kF32, {c.num_heads, c.head_dim}),
-        tmp(device, DType::kF32,
-            {flash_attn_vec_tmp_bytes(c.num_heads, c.head_dim, 32) / sizeof(float)}),
-        q_values(random_normal(q.view().elements(), seed, 2.0f)),
-        k_values(halves(c, seed + 1)),
-        v_values(halves(c, seed + 2)) {
-    q.fill<float>(q_values);
-    k.fill<uint16_t>(k_values);
-    v.fill<uint16_t>(v_values);
-  }
-
-  static bool attends(const FlashAttnVecCase& c, uint32_t slot) {
-    const uint32_t age = logical_of_slot(slot, c.ring_start, c.kv_capacity);
-    return slot < c.kv_seq_len && age < c.kv_seq_len &&
-           age >= window_start(c.mask, c.sliding_window, c.kv_seq_len);
-  }
-
-  static std::vector<uint16_t> halves(const FlashAttnVecCase& c, uint64_t seed) {
-    const std::vector<float> values =
-        random_normal(size_t{c.num_kv_heads} * c.kv_capacity * c.head_dim, seed);
-    std::vector<uint16_t> halves(values.size());
-    for (size_t i = 0; i < values.size(); ++i) {
-      const auto slot = static_cast<uint32_t>(i / c.head_dim % c.kv_capacity);
-      halves[i] = attends(c, slot) ? f16_from_f32(values[i]) : kNanHalf;
-    }
-    return halves;
-  }
-
-  FlashAttnVecArgs args(uint32_t workgroups) const {
-    return {.q = q.view(),
-            .k = k.view(),
-            .v = v.view(),
-            .out = out.view(),
-            .kv_seq_len = params.kv_seq_len,
-            .scale = params.scale,
-            .mask = static_cast<AttnMask>(params.mask_type),
-            .sliding_window = params.sliding_window,
-            .ring_start = params.ring_start,
-            .workgroups_per_head = workgroups,
-            .tmp = workgroups == 32 ? tmp.view() : Buffer{}};
-  }
-
-  std::vector<float> run(const Device& device, uint32_t workgroups) {
-    out.poison();
-    tmp.poison();
-    CommandEncoder encoder(device);
-    flash_attn_vec(encoder, args(workgroups));
-    encoder.commit_and_wait();
-    const std::span<const float> got = out.view().span<float>();
-    return {got.begin(), got.end()};
-  }
-
-  FlashAttnVecParams params;
-  Guarded q, k, v, out, tmp;
-  std::vector<float> q_values;
-  std::vector<uint16_t> k_values, v_values;
-};
+using Tensors = FlashAttnVecProblem;
+constexpr double kBound = kFlashAttnVecBound;
 
 TEST(FlashAttnVec, MatchesReference) {
   for (const FlashAttnVecCase& c : flash_attn_vec_cases()) {
@@ -135,96 +56,6 @@ TEST(FlashAttnVec, LargeScoresDoNotOverflow) {
     for (const uint32_t workgroups : {0u, 1u, 32u})
       // Scores of magnitude 10^4 carry an absolute error of 10^-3 in f32.
       EXPECT_TRUE(rows_near(t.run(device, workgroups), want.out, 64, 1e-2, want.scale));
-  });
-}
-
-TEST(FlashAttnVec, NanInAnAttendedSlotShowsInItsHeadsOnly) {
-  const FlashAttnVecCase c{128, 8, 4, 300, 310};
-  for_each_device([&](const Device& device) {
-    for (const bool in_k : {true, false})
-      for (const uint32_t slot : {0u, 31u, 32u, 299u})
-        for (const uint32_t workgroups : {0u, 1u, 32u}) {
-          Tensors t(device, c, 9);
-          std::vector<uint16_t>& values = in_k ? t.k_values : t.v_values;
-          values[(size_t{2} * c.kv_capacity + slot) * c.head_dim + 77] = kNanHalf;  // KV head 2
-          t.k.fill<uint16_t>(t.k_values);
-          t.v.fill<uint16_t>(t.v_values);
-          const std::vector<float> got = t.run(device, workgroups);
-          for (size_t i = 0; i < got.size(); ++i) {
-            const bool hit = i / 128 / 2 == 2 && (in_k || i % 128 == 77);
-            ASSERT_EQ(std::isnan(got[i]), hit)
-                << in_k << " " << slot << " " << workgroups << " " << i;
-          }
-        }
-  });
-}
-
-// Infinities in K (scores of either sign, NaN where q is 0) and in V: what is NaN or infinite in
-// the reference is that here, and nothing else.
-TEST(FlashAttnVec, InfinitiesGiveWhatTheReferenceGivesButOnCuda) {
-  const FlashAttnVecCase cases[] = {
-      {64, 16, 2, 90, 90, 17, AttnMask::kSlidingWindow, 80},
-      {256, 4, 1, 700, 720},
-      {128, 6, 2, 33, 33},
-  };
-  // Of a key in order of age, and whether it is its value.
-  struct Infinity {
-    uint32_t key;
-    bool value;
-    uint16_t bits;
-  };
-  for_each_device([&](const Device& device) {
-    if (device.info().backend == BackendKind::kCuda) return;  // README.md, "NaN and infinities"
-    for (const FlashAttnVecCase& c : cases) {
-      const uint32_t last = c.kv_seq_len - 1, before = last - 9;
-      const std::vector<Infinity> sets[] = {
-          {{last, false, kInfinityHalf}},
-          {{before, false, kMinusInfinityHalf}},
-          {{last, false, kInfinityHalf}, {before, false, kMinusInfinityHalf}},
-          {{last, true, kInfinityHalf}, {before, true, kMinusInfinityHalf}},
-          {{before, false, kMinusInfinityHalf}, {last, true, kInfinityHalf}},
-      };
-      for (size_t set = 0; set < std::size(sets); ++set)
-        for (const uint32_t workgroups : {0u, 1u, 32u}) {
-          SCOPED_TRACE(fmt::format("{}, infinities {}, {}", describe(c), set, workgroups));
-          Tensors t(device, c, 31);
-          t.q_values[3] = 0;  // times an infinity: NaN
-          t.q.fill<float>(t.q_values);
-          const auto reference = [&] {
-            return reference::flash_attn_vec(t.params, t.q_values, t.k_values, t.v_values);
-          };
-          reference::Attention want = reference();
-          const std::vector<double> finite_scale = want.scale;
-          for (const Infinity& at : sets[set])
-            for (uint32_t head = 0; head < c.num_kv_heads; ++head) {
-              const uint32_t slot = slot_of_logical(at.key, c.ring_start, c.kv_capacity);
-              std::vector<uint16_t>& halves = at.value ? t.v_values : t.k_values;
-              halves[(size_t{head} * c.kv_capacity + slot) * c.head_dim + 3 + 8 * head] = at.bits;
-            }
-          t.k.fill<uint16_t>(t.k_values);
-          t.v.fill<uint16_t>(t.v_values);
-          want = reference();
-          std::vector<float> got = t.run(device, workgroups);
-          EXPECT_TRUE(take_out_nonfinite(got, want.out));
-          for (size_t head = 0; head < want.scale.size(); ++head)
-            if (!std::isfinite(want.scale[head])) want.scale[head] = finite_scale[head];
-          EXPECT_TRUE(rows_near(got, want.out, c.head_dim, kBound, want.scale));
-        }
-    }
-  });
-}
-
-// Not NaN, as in the reference: S is 0, as if no key were attended.
-TEST(FlashAttnVec, ScoresOfMinusInfinityAloneGiveZeroButOnCuda) {
-  for_each_device([&](const Device& device) {
-    if (device.info().backend == BackendKind::kCuda) return;  // README.md, "NaN and infinities"
-    Tensors t(device, {64, 2, 1, 3, 3}, 8);
-    for (float& x : t.q_values) x = std::abs(x) + 0.1f;
-    t.q.fill<float>(t.q_values);
-    for (size_t key = 0; key < 3; ++key) t.k_values[key * 64 + 5] = kMinusInfinityHalf;
-    t.k.fill<uint16_t>(t.k_values);
-    for (const uint32_t workgroups : {0u, 1u, 32u})
-      for (const float x : t.run(device, workgroups)) ASSERT_EQ(x, 0) << workgroups;
   });
 }
 
